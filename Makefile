@@ -1,0 +1,34 @@
+# Everything below works on a machine that has python3 (>= 3.11) with venv, and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+RUN := $(BIN)/ssl-single-image
+DEMO := runs/demo
+
+.PHONY: demo test lint clean
+
+demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not run again
+	$(RUN) sample --image builtin:astronaut --out $(DEMO)/crops.png
+	$(RUN) pretrain --config configs/pretrain/rotnet.py:preset=demo,image=builtin:astronaut --workdir $(DEMO)/rotnet
+	$(RUN) probe --config configs/probe/photos.py --checkpoint $(DEMO)/rotnet,random:cifar32 --workdir $(DEMO)/probe
+	$(RUN) report --workdir $(DEMO)/report $(DEMO)/rotnet $(DEMO)/probe
+
+test: lint  ## style, types and tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:  ## everything that is made, except the runs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt setuptools
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+	touch $@

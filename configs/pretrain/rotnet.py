@@ -1,0 +1,35 @@
+"""RotNet on crops of one image.
+
+ssl-single-image pretrain --config configs/pretrain/rotnet.py:image=builtin:astronaut --workdir runs/rotnet
+
+Presets:
+  demo         32-px crops, a few minutes on two CPU cores.
+  cifar32      the default: 32-px crops, under half an hour on two CPU cores.
+  imagenet224  224-px crops, AlexNet, the published schedule of 50 epochs of 1,281,167 crops: for accelerators.
+"""
+
+import ml_collections
+
+from ssl_single_image.cli.common import parse_arg
+from ssl_single_image.cli.defaults import pretrain
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
+    config = pretrain("rotnet", arg.preset, arg.image)
+    if arg.preset == "imagenet224":
+        config.batch_size = 192
+        config.steps = 50 * config.crops // config.batch_size
+        config.view_hflip = 0.5
+        config.optimizer.learning_rate = 0.01
+        config.optimizer.schedule = "step"
+        config.eval_every = config.checkpoint_every = 5000
+    elif arg.preset == "demo":
+        config.steps = 800
+        config.batch_size = 32
+        config.eval_every = config.checkpoint_every = 200
+    else:
+        config.steps = 2400
+        config.batch_size = 32
+        config.eval_every = config.checkpoint_every = 300
+    return config

@@ -1,0 +1,48 @@
+"""Gaussian blur with a width of its own for each crop."""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image.augment.spec import CropSpec
+
+UNIFORMS = 2
+_REACH = 3.0
+"""Kernel radius in standard deviations: 99.7 % of a Gaussian."""
+
+
+def draw_sigma(u: jax.Array, spec: CropSpec) -> jax.Array:
+    """Standard deviation () float32 in crop pixels from (UNIFORMS,) uniform numbers; 0: no blur."""
+    low, high = spec.blur_sigma
+    return jnp.where(u[0] < spec.blur_probability, low + (high - low) * u[1], 0.0)
+
+
+def blur(x: jax.Array, sigma: jax.Array, spec: CropSpec) -> jax.Array:
+    """Separable Gaussian blur; edge pixels are repeated beyond the border, as PIL does.
+
+    Args:
+      x: (B, S, S, 3) float32.
+      sigma: (B,) float32; 0 leaves a crop as it is.
+      spec: its largest sigma sets the number of taps; returns x untouched where blur is off.
+    """
+    if not spec.blur_probability:
+        return x
+    radius = math.ceil(_REACH * spec.blur_sigma[1])
+    taps = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
+    weights = jnp.exp(-0.5 * jnp.square(taps / jnp.maximum(sigma, 1e-2)[:, None]))
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    return _convolve(_convolve(x, weights, axis=1), weights, axis=2)
+
+
+def _convolve(x: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
+    size, taps = x.shape[axis], weights.shape[1]
+    reach = [(taps // 2, taps // 2) if i == axis else (0, 0) for i in range(4)]
+    padded = jnp.pad(x, reach, mode="edge")
+    total = jnp.zeros_like(x)
+    for k in range(taps):
+        shifted = jax.lax.slice_in_dim(padded, k, k + size, axis=axis)
+        total += weights[:, k, None, None, None] * shifted
+    return total

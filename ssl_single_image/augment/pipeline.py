@@ -1,0 +1,87 @@
+"""From a key to pixels in two steps, drawing and rendering, so that what was drawn can be looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image.augment import blur, geometry, photometric
+from ssl_single_image.augment.resample import lookup, source_points
+from ssl_single_image.augment.spec import CropSpec
+from ssl_single_image.images.atlas import Atlas
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CropParams:
+    """Everything drawn for one crop (or for many, with leading axes).
+
+    Attributes:
+      geometry: where the crop comes from.
+      jitter: its colour operations.
+      blur_sigma: () float32, crop pixels; 0: no blur.
+      noise_key: () key of the additive noise.
+    """
+
+    geometry: geometry.Geometry
+    jitter: photometric.Jitter
+    blur_sigma: jax.Array
+    noise_key: jax.Array
+
+
+def sample_params(key: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array | None = None) -> CropParams:
+    """Draws ONE crop; `jax.vmap` over keys (and images) draws many.
+
+    Args:
+      key: a typed PRNG key; all the crop's randomness comes from it.
+      atlas: the source images.
+      spec: the laws to draw from.
+      image: () int32, index of the source image; None: drawn by `spec.image_choice`.
+    """
+    draw_key, noise_key = jax.random.split(key)
+    first, second = geometry.UNIFORMS, geometry.UNIFORMS + photometric.UNIFORMS
+    u = jax.random.uniform(draw_key, (second + blur.UNIFORMS,))
+    return CropParams(
+        geometry=geometry.draw_geometry(u[:first], atlas, spec, image),
+        jitter=photometric.draw_jitter(u[first:second], spec),
+        blur_sigma=blur.draw_sigma(u[second:], spec),
+        noise_key=noise_key,
+    )
+
+
+def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
+    """Renders crops: resample, colour jitter, blur, noise.
+
+    Args:
+      atlas: the images that `params` was drawn for.
+      params: with one leading axis, B.
+      spec: the one that `params` was drawn from.
+
+    Returns:
+      (B, S, S, 3) in [0, 1], of type `spec.dtype`.
+    """
+    place = params.geometry
+    x = lookup(
+        atlas, place.image, place.matrix, place.centre, size=spec.size, interpolation=spec.interpolation
+    )
+    x = x * (1 / 255)
+    if spec.border == "window":
+        x = jnp.where(_within_window(place, spec.size)[..., None], x, 0.0)
+    x = photometric.jitter_colours(x, params.jitter, spec)
+    x = blur.blur(x, params.blur_sigma, spec)
+    if spec.noise:
+        noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(params.noise_key)
+        x = jnp.clip(x + spec.noise * noise, 0, 1)
+    return x.astype(spec.output_dtype)
+
+
+def _within_window(place: geometry.Geometry, size: int) -> jax.Array:
+    """(B, S, S) bool: whether a pixel's centre lies in the crop's upright window."""
+    inside = jnp.ones((), bool)
+    for axis, point in enumerate(source_points(place.matrix, place.centre, size)):
+        start = place.origin[:, axis, None, None]
+        stop = start + place.extent[:, axis, None, None]
+        inside = inside & (point >= start) & (point < stop)
+    return inside

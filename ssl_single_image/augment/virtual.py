@@ -1,0 +1,73 @@
+"""Virtual data sets: crops made from an index, in any order, stored nowhere."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image.augment.pipeline import render, sample_params
+from ssl_single_image.augment.spec import CropSpec
+from ssl_single_image.images.atlas import Atlas
+
+_ROUNDS = 6
+
+
+def render_crops(atlas: Atlas, key: jax.Array, indices: jax.Array, spec: CropSpec) -> jax.Array:
+    """Crops of a virtual data set; crop i is drawn from `fold_in(key, i)` and from nothing else.
+
+    Args:
+      atlas: the source images; pass it to compiled functions as an argument.
+      key: names the data set.
+      indices: (B,) integers in [0, 2**32).
+      spec: how crops are made (static under jit).
+
+    Returns:
+      (B, S, S, 3) in [0, 1], of type `spec.dtype`.
+    """
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
+    return render(atlas, jax.vmap(lambda k: sample_params(k, atlas, spec))(keys), spec)
+
+
+def render_views(atlas: Atlas, keys: jax.Array, spec: CropSpec) -> jax.Array:
+    """One view of each image of an atlas of B images, image b drawn from keys[b]; see `render_crops`."""
+    images = jnp.arange(atlas.count, dtype=jnp.int32)
+    params = jax.vmap(lambda k, i: sample_params(k, atlas, spec, image=i))(keys, images)
+    return render(atlas, params, spec)
+
+
+def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:
+    """A keyed permutation of [0, count), evaluated at `index`: shuffling without a stored order.
+
+    A Feistel network permutes the smallest 4**n >= count; indices that leave [0, count) walk on along their
+    cycle until they are back (fewer than four rounds of walking on average).
+
+    Args:
+      key: names the permutation.
+      index: integers in [0, count), any shape.
+      count: in [1, 2**32).
+
+    Returns:
+      uint32 of the same shape, in [0, count).
+    """
+    half = max(1, -(-(count - 1).bit_length() // 2))
+    mask = jnp.uint32(2**half - 1)
+    round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
+
+    def shuffle(value: jax.Array) -> jax.Array:
+        left, right = value >> half, value & mask
+        for k in range(_ROUNDS):
+            left, right = right, left ^ (_mix_bits(right + round_keys[k]) & mask)
+        return (left << half) | right
+
+    def walk(value: jax.Array) -> jax.Array:
+        return jnp.where(value >= count, shuffle(value), value)
+
+    start = shuffle(jnp.asarray(index).astype(jnp.uint32))
+    return jax.lax.while_loop(lambda value: (value >= count).any(), walk, start)
+
+
+def _mix_bits(value: jax.Array) -> jax.Array:
+    """The finaliser of MurmurHash3: every input bit reaches every output bit."""
+    value = (value ^ (value >> 16)) * jnp.uint32(0x85EBCA6B)
+    value = (value ^ (value >> 13)) * jnp.uint32(0xC2B2AE35)
+    return value ^ (value >> 16)

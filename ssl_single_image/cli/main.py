@@ -1,0 +1,36 @@
+"""`ssl-single-image COMMAND ...`: hands over to `ssl_single_image.cli.COMMAND`, importing nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
+    "probe": "train linear classifiers on every layer of frozen encoders",
+    "sample": "draw crops as the network sees them",
+    "report": "tables and figures of finished runs",
+    "prepare": "put a labelled data set where probes find it, or check what a config needs",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command named by the first argument."""
+    argv = list(sys.argv if argv is None else argv)
+    name = argv[1] if len(argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print("usage: ssl-single-image COMMAND [--flag=value ...]   (COMMAND --help lists its flags)\n")
+        print("\n".join(f"  {command:<10}{text}" for command, text in COMMANDS.items()))
+        return
+    if name not in COMMANDS:
+        sys.stderr.write(f"ssl-single-image: error: no command {name!r}; there are {', '.join(COMMANDS)}\n")
+        sys.exit(2)
+    command = importlib.import_module(f"ssl_single_image.cli.{name}")
+    from ssl_single_image.cli import common
+
+    common.run(f"ssl-single-image {name}", command.define, command.main, [argv[0], *argv[2:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""What a labelled set is, the order its batches come in, and the split that lies in memory.
+
+Not here: where images come from (a module each) and how those too many for memory are read (`records.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import sys
+from collections.abc import Iterator
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from ssl_single_image.types import Batch, InputError
+
+
+class Split(Protocol):
+    """The training or the test images of a labelled set."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def batches(
+        self, batch_size: int, *, seed: int | None = None, start: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        """Batches of NumPy arrays: image (B, M, M, 3) uint8, label (B,) int32, extent (B, 2) int32.
+
+        Args:
+          batch_size: of the global batch, over all shards.
+          seed: None: one pass in order, the last batch may be short. Otherwise endless, a new permutation
+            each epoch, whole batches only (what is left over at the end of an epoch is not used in it).
+          start: batches to leave out at the beginning; what follows is what would have followed.
+          shard: (i, n): the i-th of n equal slices of each batch. Of a last, short batch shard i has what
+            lies in its slice, possibly nothing; every shard yields the same number of batches.
+
+        Raises:
+          InputError: batch_size isn't a multiple of n, or exceeds the split where a seed is given.
+        """
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledSet:
+    """A data set with classes.
+
+    Attributes:
+      name: as `datasets.load` was given it.
+      classes: name of each label.
+      train: images to learn from.
+      test: images to measure on.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Which images make up a shard's part of each batch, for any batch without those before it.
+
+    The argument `position` counts a shard's own images through all its batches. See `Split.batches`.
+    """
+
+    count: int
+    batch_size: int
+    seed: int | None
+    shard: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        index, shards = self.shard
+        if self.batch_size < 1 or self.batch_size % shards or not 0 <= index < shards:
+            raise InputError(f"batch_size {self.batch_size} can't be split evenly over {shards} processes")
+        if self.seed is not None and self.batch_size > self.count:
+            raise InputError(f"batch_size {self.batch_size} is more than the {self.count} training images")
+
+    @property
+    def local(self) -> int:
+        """Images of a whole batch that are this shard's."""
+        return self.batch_size // self.shard[1]
+
+    @property
+    def batches(self) -> int | None:
+        """Batches in all; None: no end."""
+        return -(-self.count // self.batch_size) if self.seed is None else None
+
+    @property
+    def positions(self) -> int:
+        """Images of this shard in all its batches; without an end, more than are ever read."""
+        last = self.batches
+        return sys.maxsize if last is None else (last - 1) * self.local + len(self.batch(last - 1))
+
+    def batch(self, number: int) -> np.ndarray:
+        """Indices of the shard's images in batch `number`, int64."""
+        first = self.shard[0] * self.local
+        if self.seed is None:
+            begin = number * self.batch_size + first
+            end = min(begin + self.local, (number + 1) * self.batch_size, self.count)
+            return np.arange(begin, max(begin, end))
+        epoch, place = divmod(number, self.count // self.batch_size)
+        begin = place * self.batch_size + first
+        return _permutation(self.seed, epoch, self.count)[begin : begin + self.local]
+
+    def at(self, position: int) -> int:
+        """Index of the image at a position."""
+        number, place = divmod(position, self.local)
+        return int(self.batch(number)[place])
+
+    def numbers(self, start: int) -> Iterator[int]:
+        """Batch numbers from `start` on."""
+        return itertools.count(start) if self.batches is None else iter(range(start, self.batches))
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemorySplit:
+    """A split that is held decoded.
+
+    Attributes:
+      image: (N, M, M, 3) uint8.
+      label: (N,) int32.
+      extent: (N, 2) int32.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    extent: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def batches(
+        self, batch_size: int, *, seed: int | None = None, start: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        """See `Split.batches`."""
+        order = Order(len(self), batch_size, seed, shard)
+        return (self._take(order.batch(number)) for number in order.numbers(start))
+
+    def _take(self, indices: np.ndarray) -> Batch:
+        return numpy_batch(self.image[indices], self.label[indices], self.extent[indices])
+
+
+def numpy_batch(image: np.ndarray, label: np.ndarray, extent: np.ndarray) -> Batch:
+    """A `Batch` of NumPy arrays: its fields say `jax.Array`, for which they may stand."""
+    return Batch(cast(Any, image), cast(Any, label), cast(Any, extent))

@@ -1,0 +1,153 @@
+"""CIFAR, ImageNet and any other image set in TFDS array_record form, read without TensorFlow.
+
+Prepared sets are opened from their files alone: the code that made them is not imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ssl_single_image.datasets.base import LabelledSet
+from ssl_single_image.datasets.records import Layout, open_split
+from ssl_single_image.images import decode_image
+from ssl_single_image.types import InputError
+
+TEST_SPLITS = ("test", "validation")
+_TEST_SPLIT = {"imagenet2012": "validation"}  # its "test" has no labels
+_FEATURES = "features.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class TfdsRecords:
+    """A TFDS data source that leaves images encoded, see `records.Records`.
+
+    Attributes:
+      name: of the set and the split, for errors.
+      source: `tfds.core.DataSource` of dicts.
+      image: key of the image's bytes.
+      label: key of the label.
+    """
+
+    name: str
+    source: Any
+    image: str
+    label: str
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, indices: Sequence[int]) -> list[tuple[np.ndarray, int]]:
+        examples = self.source.__getitems__(list(indices))
+        return [self._decode(example, i) for example, i in zip(examples, indices, strict=True)]
+
+    def _decode(self, example: dict[str, Any], index: int) -> tuple[np.ndarray, int]:
+        where = f"{self.name}, image {index}"
+        if example[self.label] < 0:
+            raise InputError(f"{where}: has no label")
+        return decode_image(example[self.image], where), int(example[self.label])
+
+
+def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[str]) -> LabelledSet:
+    """Opens a prepared set.
+
+    Args:
+      argument: TFDS name, NAME or NAME/CONFIG.
+      data_dir: folder that holds NAME/; None: TFDS's own (TFDS_DATA_DIR, or ~/tensorflow_datasets).
+      size: see `records.Layout.choose`.
+      exclude: must be empty.
+
+    Raises:
+      InputError: unknown, not prepared, prepared in another file format, no test split, or not a set of
+        images with one label each.
+    """
+    import tensorflow_datasets as tfds  # takes a second
+
+    builder = tfds.builder_from_directory(find(argument, data_dir))
+    if builder.info.file_format.value != "array_record":
+        raise InputError(
+            f"data set {argument} in {builder.data_path} is in {builder.info.file_format.value} form; "
+            f"prepare it again in another --data_dir: {prepare_command(argument, None)}"
+        )
+    image, label = _keys(argument, builder.info.features, tfds)
+    splits = builder.info.splits
+    test = _TEST_SPLIT.get(builder.name) or next((name for name in TEST_SPLITS if name in splits), "test")
+    if "train" not in splits or test not in splits:
+        raise InputError(f"data set {argument} has the splits {', '.join(splits)}; train and test are needed")
+    height, width, _ = builder.info.features[image].shape
+    layout = Layout.choose(size, (height, width) if height and width else None)
+
+    def open_one(split: str) -> Any:
+        source = builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
+        return open_split(TfdsRecords(f"{argument} {split}", source, image, label), layout, f"{argument} {split}")
+
+    return LabelledSet(
+        argument, tuple(builder.info.features[label].names), open_one("train"), open_one(test)
+    )
+
+
+def data_folder(data_dir: str | None) -> Path:
+    """The folder where sets are looked for and prepared."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def find(argument: str, data_dir: str | None) -> Path:
+    """The folder of a prepared set's newest version.
+
+    Raises:
+      InputError: it isn't there, or has several configs of which none was named.
+    """
+    folder = data_folder(data_dir)
+    if not argument:
+        raise InputError("data set tfds: give a name, as tfds:NAME")
+    places = [p.parent for depth in ("", "*/", "*/*/") for p in (folder / argument).glob(depth + _FEATURES)]
+    if not places:
+        raise InputError(_missing(argument, folder))
+    holders = {place.parent for place in places}
+    if len(holders) > 1:
+        names = sorted(str(holder.relative_to(folder)) for holder in holders)
+        raise InputError(f"data set {argument} has several configs in {folder}; name one: {', '.join(names)}")
+    return max(places, key=_version)
+
+
+def prepare_command(argument: str, data_dir: Path | None) -> str:
+    """What to type to get a set."""
+    where = "DIR" if data_dir is None else str(data_dir)
+    return f"ssl-single-image prepare --dataset tfds:{argument} --data_dir {where}"
+
+
+def _version(place: Path) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else -1 for part in place.name.split("."))
+
+
+def _missing(argument: str, folder: Path) -> str:
+    import tensorflow_datasets as tfds
+
+    name = argument.split("/")[0]
+    known = set(tfds.list_builders(with_community_datasets=False))
+    if name in known:
+        return (
+            f"data set {argument} is not in {folder}; get it with `{prepare_command(argument, folder)}`, "
+            f"or give the folder that holds {name}/ as --data_dir"
+        )
+    here = {path.name for path in folder.glob("*") if path.is_dir()}
+    near = difflib.get_close_matches(name, sorted(known | here), n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"data set {argument} is not in {folder}, and TFDS knows no such set{hint}"
+
+
+def _keys(argument: str, features: Any, tfds: Any) -> tuple[str, str]:
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    found = {}
+    for wanted, kind in kinds.items():
+        names = [name for name, feature in features.items() if isinstance(feature, kind)]
+        if wanted not in names and len(names) != 1:
+            raise InputError(f"data set {argument}: {len(names)} {wanted} features; one is needed")
+        found[wanted] = wanted if wanted in names else names[0]
+    return found["image"], found["label"]

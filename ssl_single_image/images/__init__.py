@@ -1,0 +1,15 @@
+"""Image files to a packed mip pyramid on the device."""
+
+from ssl_single_image.images.atlas import Atlas, atlas_from_batch, build_atlas
+from ssl_single_image.images.decode import decode_image, read_image
+from ssl_single_image.images.source import SourceImage, load_source
+
+__all__ = [
+    "Atlas",
+    "SourceImage",
+    "atlas_from_batch",
+    "build_atlas",
+    "decode_image",
+    "load_source",
+    "read_image",
+]

@@ -1,0 +1,84 @@
+"""Real photographs that come with scikit-image's wheel, so that everything runs without a download.
+
+Files are read from the installed package; scikit-image's own loaders, which may fetch from the network,
+are never called.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from ssl_single_image.images.decode import read_image
+from ssl_single_image.types import InputError
+
+PREFIX = "builtin:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Photograph:
+    """One built-in photograph.
+
+    Attributes:
+      name: what follows `builtin:`.
+      file: name in scikit-image's data folder.
+      height: pixels.
+      width: pixels.
+      kind: "colour" (a natural colour photograph), "grey", or "science" (microscopy, medicine, astronomy).
+      licence: as scikit-image's documentation of the image states it.
+    """
+
+    name: str
+    file: str
+    height: int
+    width: int
+    kind: str
+    licence: str
+
+
+_UNSTATED = "see scikit-image's documentation"
+_TABLE = (
+    Photograph("astronaut", "astronaut.png", 512, 512, "colour", "public domain (NASA)"),
+    Photograph("brick", "brick.png", 512, 512, "grey", "CC0 (CC0Textures)"),
+    Photograph("camera", "camera.png", 512, 512, "grey", "CC0 (Lav Varshney)"),
+    Photograph("chelsea", "chelsea.png", 300, 451, "colour", "CC0 (Stefan van der Walt)"),
+    Photograph("clock", "clock_motion.png", 300, 400, "grey", "public domain (Stefan van der Walt)"),
+    Photograph("coffee", "coffee.png", 400, 600, "colour", "CC0 (Rachel Michetti)"),
+    Photograph("coins", "coins.png", 303, 384, "grey", "no known restrictions (Brooklyn Museum)"),
+    Photograph("grass", "grass.png", 512, 512, "grey", "CC0 (linolafett)"),
+    Photograph("gravel", "gravel.png", 512, 512, "grey", "CC0 (CC0Textures)"),
+    Photograph("hubble", "hubble_deep_field.jpg", 872, 1000, "science", "public domain (NASA)"),
+    Photograph("ihc", "ihc.png", 512, 512, "science", "no known restrictions (CMMI)"),
+    Photograph("moon", "moon.png", 512, 512, "science", _UNSTATED),
+    Photograph("motorcycle_left", "motorcycle_left.png", 500, 741, "colour", _UNSTATED),
+    Photograph("motorcycle_right", "motorcycle_right.png", 500, 741, "colour", _UNSTATED),
+    Photograph("retina", "retina.jpg", 1411, 1411, "science", "CC0 (Mikael Häggström)"),
+    Photograph("rocket", "rocket.jpg", 427, 640, "colour", "public domain (SpaceX)"),
+)
+PHOTOGRAPHS = {photograph.name: photograph for photograph in _TABLE}
+
+
+def load(name: str) -> np.ndarray:
+    """The pixels of a built-in photograph, (H, W, 3) uint8.
+
+    Raises:
+      InputError: no photograph has this name, or scikit-image's installation lacks the file.
+    """
+    if name not in PHOTOGRAPHS:
+        raise InputError(f"{PREFIX}{name}: no such photograph; there are {', '.join(PHOTOGRAPHS)}")
+    return read_image(_data_folder() / PHOTOGRAPHS[name].file)
+
+
+def colour_photographs() -> tuple[str, ...]:
+    """Names of the natural colour photographs; the two motorcycles show one scene and count once."""
+    return tuple(p.name for p in _TABLE if p.kind == "colour" and p.name != "motorcycle_right")
+
+
+def _data_folder() -> Path:
+    spec = importlib.util.find_spec("skimage")  # importing skimage itself takes a second
+    if spec is None or spec.origin is None:
+        raise InputError("built-in photographs need scikit-image: pip install scikit-image")
+    return Path(spec.origin).parent / "data"

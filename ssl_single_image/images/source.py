@@ -1,0 +1,76 @@
+"""What `--image` and `config.source` mean: a file, a pattern, a folder or a built-in photograph."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ssl_single_image.images import builtin
+from ssl_single_image.images.decode import read_image
+from ssl_single_image.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceImage:
+    """A decoded image.
+
+    Attributes:
+      name: the path it was read from, or `builtin:NAME`.
+      pixels: (H, W, 3) uint8 RGB.
+    """
+
+    name: str
+    pixels: np.ndarray
+
+
+def load_source(source: str) -> list[SourceImage]:
+    """Reads every image that a source names, in an order that depends on the names alone.
+
+    Args:
+      source: `builtin:NAME`; a file; a folder, whose image files (by extension, hidden ones left out, folders
+        in it left alone) are taken in order of name; or a glob pattern (`**` for any depth), whose files
+        must all be images.
+
+    Returns:
+      At least one image.
+
+    Raises:
+      InputError: nothing matches, or one of the images can't be decoded.
+    """
+    if source.startswith(builtin.PREFIX):
+        return [SourceImage(source, builtin.load(source.removeprefix(builtin.PREFIX)))]
+    return [SourceImage(str(path), read_image(path)) for path in _files(source)]
+
+
+def _files(source: str) -> list[Path]:
+    path = Path(source).expanduser()
+    if not source:
+        raise InputError("no source image: give a file, a folder, a glob pattern or builtin:NAME")
+    if path.is_dir():
+        return _images_in(path)
+    if path.exists():  # before patterns, so that a name with brackets in it can be given
+        return [path]
+    if not glob.has_magic(source):
+        raise InputError(f"{source}: no such file or folder (builtin:list names the built-in photographs)")
+    found = sorted(glob.glob(str(path), recursive=True))
+    files = [Path(name) for name in found if os.path.isfile(name)]
+    if not files:
+        raise InputError(f"{source}: no file matches this pattern")
+    return files
+
+
+def _images_in(folder: Path) -> list[Path]:
+    extensions = Image.registered_extensions()
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    files = [f for f in entries if f.is_file() and f.suffix.lower() in extensions and f.name[0] != "."]
+    if not files:
+        raise InputError(f"{folder}: the folder has no images in it (folders inside it are not searched)")
+    return files

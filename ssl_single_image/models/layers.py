@@ -1,0 +1,223 @@
+"""Building blocks of the convolutional networks: convolution, max-pooling, normalised trunks and heads.
+
+The one place that chooses how a convolution is computed. XLA's CPU backend is slow at convolution
+gradients, so there a convolution is written as one matrix product over gathered patches; on GPU and TPU it
+stays `lax.conv_general_dilated`. Both give the same numbers to rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Taps = dict[str, jax.Array]
+
+conv_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def conv2d(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, *, patches: bool | None = None
+) -> jax.Array:
+    """Two-dimensional convolution (cross-correlation, as networks use the word).
+
+    Args:
+      x: (B, H, W, C) float.
+      kernel: (k, k, C, D), same dtype.
+      stride: step in pixels, both directions.
+      padding: rows and columns of zeros on each side.
+      patches: True computes by patches and one matrix product, False by XLA's convolution; None takes the
+        faster for the default backend, decided when traced.
+
+    Returns:
+      (B, (H + 2 padding - k) // stride + 1, likewise W, D).
+    """
+    if patches is None:
+        patches = jax.default_backend() == "cpu"
+    if not patches:
+        dims = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=dims
+        )
+    size, _, _, features = kernel.shape
+    columns = jnp.concatenate(_windows(x, size, stride, padding, 0.0), -1)
+    return columns @ kernel.reshape(-1, features)
+
+
+def max_pool(
+    x: jax.Array, window: int, stride: int, padding: int = 0, *, slices: bool | None = None
+) -> jax.Array:
+    """Maximum over windows; cells of the padding never win.
+
+    Args:
+      x: (B, H, W, C) float.
+      window: side of the square window.
+      stride: step in pixels.
+      padding: cells added on each side.
+      slices: True takes the maximum of window^2 strided slices, whose gradient XLA:CPU computes several times
+        faster than `reduce_window`'s; None decides by the default backend. Where two cells of a window are
+        equal, the slices share the gradient and `reduce_window` gives it to the first.
+
+    Returns:
+      (B, (H + 2 padding - window) // stride + 1, likewise W, C).
+    """
+    if slices is None:
+        slices = jax.default_backend() == "cpu"
+    if slices:
+        return functools.reduce(jnp.maximum, _windows(x, window, stride, padding, -jnp.inf))
+    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
+
+
+def _windows(x: jax.Array, size: int, stride: int, padding: int, fill: float) -> list[jax.Array]:
+    """The size^2 strided slices of x, one for each place in a window, row by row."""
+    if padding:
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=fill)
+    batch, height, width, channels = x.shape
+    last_row, last_col = (height - size) // stride * stride, (width - size) // stride * stride
+
+    def at(row: int, col: int) -> jax.Array:
+        limit = (batch, row + last_row + 1, col + last_col + 1, channels)
+        return lax.slice(x, (0, row, col, 0), limit, (1, stride, stride, 1))
+
+    return [at(row, col) for row in range(size) for col in range(size)]
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvSpec:
+    """One block: convolution, batch norm, ReLU and, where `pool` is set, max-pooling (window, stride)."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    pool: tuple[int, int] | None = None
+
+
+class Conv(nn.Module):
+    """`conv2d` with its variables: `kernel` (k, k, C, D) and, with `use_bias`, `bias` (D,)."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    use_bias: bool = False
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        kernel = self.param("kernel", conv_init, shape, jnp.float32)
+        y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
+        if self.use_bias:
+            y += self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+        return y
+
+
+def batch_norm(train: bool, axis_name: str | None, dtype: jnp.dtype, name: str) -> nn.BatchNorm:
+    """Batch norm of this package: momentum .9, epsilon 1e-5; training statistics span `axis_name` too."""
+    return nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name, dtype=dtype, name=name
+    )
+
+
+def sobel(x: jax.Array) -> jax.Array:
+    """Horizontal and vertical Sobel derivatives of the channels' mean: (B, H, W, C) -> (B, H, W, 2).
+
+    The fixed front of DeepCluster's networks (Caron et al. 2018, section 3.2): it takes colour away from
+    the clustering.
+    """
+    horizontal = jnp.array([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]], x.dtype)
+    kernel = jnp.stack([horizontal, horizontal.T], -1)[:, :, None, :]
+    return conv2d(x.mean(-1, keepdims=True), kernel, 1, 1)
+
+
+class ConvTrunk(nn.Module):
+    """A chain of convolutional blocks; every backbone of this package is one.
+
+    `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, taps): the output
+    of the last block (B, h, w, D), and the activations {"conv1": ..., "convN": ...} after each ReLU, before
+    pooling.
+    """
+
+    layers: Sequence[ConvSpec]
+    sobel_front: bool = False
+    use_bias: bool = False
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Taps]:
+        if self.sobel_front:
+            x = sobel(x)
+        taps: Taps = {}
+        for number, layer in enumerate(self.layers, 1):
+            name = f"conv{number}"
+            x = Conv(
+                layer.features,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                self.use_bias,
+                self.dtype,
+                name=name,
+            )(x)
+            x = nn.relu(batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x))
+            taps[name] = x
+            if layer.pool:
+                x = max_pool(x, *layer.pool)
+        return x, taps
+
+
+class FCHead(nn.Module):
+    """Flattened features -> hidden fully connected layers -> logits (B, outputs) in float32.
+
+    Each hidden layer is followed by ReLU; `batch_norm` puts batch norm (and no bias) before it, `dropout`
+    drops before each hidden layer (needs a "dropout" key when training).
+    """
+
+    hidden: Sequence[int]
+    outputs: int
+    batch_norm: bool = True
+    dropout: float = 0.0
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = x.reshape(x.shape[0], -1)
+        for number, features in enumerate(self.hidden, 1):
+            if self.dropout:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            dense = functools.partial(nn.Dense, kernel_init=dense_init, dtype=self.dtype)
+            x = dense(features, use_bias=not self.batch_norm, name=f"fc{number}")(x)
+            if self.batch_norm:
+                x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
+            x = nn.relu(x)
+        return dense_top(self.outputs)(x.astype(jnp.float32))
+
+
+def dense_top(outputs: int) -> nn.Dense:
+    """The layer that gives the logits: float32, N(0, .01) weights, zero bias."""
+    return nn.Dense(outputs, kernel_init=nn.initializers.normal(0.01), name="top")
+
+
+class Network(nn.Module):
+    """A backbone and a head: `apply` returns (logits, taps); variables under "backbone" and "head"."""
+
+    make_backbone: Callable[[], nn.Module]
+    make_head: Callable[[], nn.Module]
+
+    def setup(self) -> None:
+        self.backbone = self.make_backbone()
+        self.head = self.make_head()
+
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Taps]:
+        features, taps = self.backbone(x, train=train)
+        return self.head(features, train=train), taps

@@ -1,0 +1,183 @@
+"""What objectives share: their settings, which crops a step sees, and one optimiser update."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from ssl_single_image import augment, models
+from ssl_single_image.images import Atlas
+from ssl_single_image.types import EncoderSpec, EncoderVariables, Metrics, PyTree, State
+
+CROPS, ORDER, HELD_OUT = 1, 2, 3
+"""What `jax.random.key(seed)` is folded with: the crops' own draws, their order, the held-out crops."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What an objective is made from.
+
+    Attributes:
+      encoder: the backbone and its input.
+      crop: how crops are drawn.
+      crops: d, the size of the virtual data set.
+      batch_size: crops (or labelled images) of one step over all devices.
+      seed: of the virtual data set.
+      optimizer: applied to all parameters.
+      sync_batch_norm: batch statistics over the global batch; False: per device.
+      dtype: of the computation, "float32" or "bfloat16".
+      view_hflip: probability that a step mirrors a crop, anew at each visit.
+      classes: number of labels, for objectives on labelled data.
+    """
+
+    encoder: EncoderSpec
+    crop: augment.CropSpec
+    crops: int
+    batch_size: int
+    seed: int
+    optimizer: optax.GradientTransformation
+    sync_batch_norm: bool = True
+    dtype: str = "float32"
+    view_hflip: float = 0.0
+    classes: int = 0
+
+    def network(self, outputs: int, axis_name: str | None = None) -> nn.Module:
+        """The backbone with its published head, batch norm synchronised over `axis_name` if so set."""
+        spec = self.encoder
+        axis_name = axis_name if self.sync_batch_norm else None
+        return models.build_network(
+            spec.backbone, spec.options, outputs, axis_name=axis_name, dtype=self.dtype
+        )
+
+    def normalise(self, x: jax.Array) -> jax.Array:
+        return augment.normalise(x, self.encoder.mean, self.encoder.std)
+
+
+def positions(batch_size: int, axis_name: str | None) -> jax.Array:
+    """(B,) uint32: the places of this replica's examples in the global batch."""
+    replicas = 1 if axis_name is None else lax.axis_size(axis_name)
+    local = batch_size // replicas
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * local
+    return jnp.asarray(first + jnp.arange(local), jnp.uint32)
+
+
+def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
+    """This replica's crops of one step: (B, S, S, 3) in [0, 1].
+
+    The steps walk through the virtual data set epoch by epoch, each epoch in an order of its own.
+    """
+    root = jax.random.key(setup.seed)
+    place = step.astype(jnp.uint32) * setup.batch_size + positions(setup.batch_size, axis_name)
+    epoch, within = place // setup.crops, place % setup.crops
+    order = jax.random.fold_in(root, ORDER)
+
+    def index(epoch: jax.Array, within: jax.Array) -> jax.Array:
+        return augment.permute_index(jax.random.fold_in(order, epoch), within, setup.crops)
+
+    indices = jax.vmap(index)(epoch, within)
+    return augment.render_crops(atlas, jax.random.fold_in(root, CROPS), indices, setup.crop)
+
+
+def held_out_crops(setup: Setup, key: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
+    """As `training_crops`, of crops that training never sees: their draws hang on `key` and HELD_OUT."""
+    key = jax.random.fold_in(key, HELD_OUT)
+    return augment.render_crops(atlas, key, positions(setup.batch_size, axis_name), setup.crop)
+
+
+def position_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
+    """(B,) keys, one an example, that hang on its place in the global batch and not on the replica."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(positions(batch_size, axis_name))
+
+
+def replica_key(key: jax.Array, axis_name: str | None) -> jax.Array:
+    """A key of this replica's own, for randomness that has no place in the global batch (dropout)."""
+    return key if axis_name is None else jax.random.fold_in(key, lax.axis_index(axis_name))
+
+
+def reduce_metrics(metrics: Metrics, axis_name: str | None) -> Metrics:
+    """Sums the (sum, count) pairs over the replicas."""
+    return metrics if axis_name is None else lax.psum(metrics, axis_name)
+
+
+LossFunction = Callable[[PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]
+
+
+def update(setup: Setup, state: State, loss: LossFunction, axis_name: str | None) -> tuple[State, Metrics]:
+    """One optimiser update of `state` by the gradient of `loss`.
+
+    Args:
+      loss: params -> (mean loss of this replica's examples, (new batch_stats, metrics)).
+
+    Returns:
+      The state after it, and the metrics with "grad_norm" added, both the same on every replica.
+    """
+    grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)
+    if axis_name is not None:
+        grads, batch_stats = lax.pmean((grads, batch_stats), axis_name)
+    updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = reduce_metrics(metrics, axis_name)
+    metrics["grad_norm"] = (optax.global_norm(grads), jnp.float32(1))
+    return state.replace(
+        step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
+    ), metrics
+
+
+def init_state(setup: Setup, network: nn.Module, key: jax.Array) -> State:
+    """The state at step 0 of a network that takes `setup.encoder`'s input."""
+    size = setup.encoder.size
+    variables = network.init({"params": key}, jnp.zeros((2, size, size, 3)), train=False)
+    params = variables["params"]
+    return State(
+        step=jnp.int32(0),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=setup.optimizer.init(params),
+        extras={},
+    )
+
+
+def trunk(setup: Setup, state: State) -> EncoderVariables:
+    """The encoder of a state whose network is `setup.network`."""
+    return EncoderVariables(setup.encoder, state.params["backbone"], state.batch_stats["backbone"])
+
+
+def classification_loss(
+    network: nn.Module, state: State, x: jax.Array, labels: jax.Array, key: jax.Array
+) -> LossFunction:
+    """Mean cross-entropy on normalised x (B, S, S, 3) and labels (B,) int32; `key` is for dropout."""
+
+    def loss(params: PyTree) -> tuple[jax.Array, tuple[PyTree, Metrics]]:
+        variables = {"params": params, "batch_stats": state.batch_stats}
+        (logits, _), updated = network.apply(
+            variables, x, train=True, mutable=["batch_stats"], rngs={"dropout": key}
+        )
+        metrics = classification_metrics(logits, labels)
+        total, count = metrics["loss"]
+        return total / count, (updated["batch_stats"], metrics)
+
+    return loss
+
+
+def classification_metrics(logits: jax.Array, labels: jax.Array) -> Metrics:
+    """Cross-entropy and top-1 accuracy in [0, 1] as (sum, count); a label of -1 is padding and not counted."""
+    valid = labels >= 0
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+    correct = (logits.argmax(-1) == labels).astype(jnp.float32)
+    count = valid.sum().astype(jnp.float32)
+    return {
+        "loss": (jnp.where(valid, losses, 0.0).sum(), count),
+        "accuracy": (jnp.where(valid, correct, 0.0).sum(), count),
+    }
+
+
+def predict(network: nn.Module, state: State, x: jax.Array) -> jax.Array:
+    """Logits with running batch statistics."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    return network.apply(variables, x, train=False)[0]

@@ -1,0 +1,54 @@
+"""RotNet: which of four rotations was applied? (Gidaris, Singh and Komodakis, ICLR 2018.)"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image.images import Atlas
+from ssl_single_image.objectives import common
+from ssl_single_image.types import Metrics, Objective, State
+
+ROTATIONS = 4
+
+
+def make(setup: common.Setup) -> Objective:
+    """All four rotations of every crop are in the batch; 4-way cross-entropy. `inputs` is an Atlas."""
+
+    def init(key: jax.Array, inputs: Atlas) -> State:
+        del inputs
+        return common.init_state(setup, setup.network(ROTATIONS), key)
+
+    def step(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> tuple[State, Metrics]:
+        crops = common.training_crops(setup, state.step, inputs, axis_name)
+        flip_key, dropout_key = jax.random.split(key)
+        keys = common.position_keys(flip_key, setup.batch_size, axis_name)
+        flip = jax.vmap(lambda k: jax.random.bernoulli(k, setup.view_hflip))(keys)
+        crops = jnp.where(flip[:, None, None, None], crops[:, :, ::-1], crops)
+        views, labels = rotations(setup.normalise(crops))
+        dropout_key = common.replica_key(dropout_key, axis_name)
+        network = setup.network(ROTATIONS, axis_name)
+        loss = common.classification_loss(network, state, views, labels, dropout_key)
+        return common.update(setup, state, loss, axis_name)
+
+    def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
+        crops = common.held_out_crops(setup, key, inputs, axis_name)
+        views, labels = rotations(setup.normalise(crops))
+        logits = common.predict(setup.network(ROTATIONS), state, views)
+        return common.reduce_metrics(common.classification_metrics(logits, labels), axis_name)
+
+    return Objective(init, step, evaluate, lambda state: common.trunk(setup, state))
+
+
+def rotations(crops: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Every crop in its four rotations.
+
+    Args:
+      crops: (B, S, S, C).
+
+    Returns:
+      views (4B, S, S, C), all crops unrotated, then all by 90, 180, 270 degrees counter-clockwise; labels
+      (4B,) int32, the number of quarter turns.
+    """
+    views = jnp.concatenate([jnp.rot90(crops, turns, axes=(1, 2)) for turns in range(ROTATIONS)])
+    return views, jnp.repeat(jnp.arange(ROTATIONS, dtype=jnp.int32), crops.shape[0])

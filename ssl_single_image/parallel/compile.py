@@ -1,0 +1,99 @@
+"""Turns pure steps into compiled ones: jit on one device, pmap on several. Nothing else in the package does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ssl_single_image.types import Evaluate, InputError, Metrics, PyTree, State, Step
+
+AXIS = "batch"
+
+CompiledStep = Callable[[State, jax.Array, PyTree], tuple[State, Metrics]]
+CompiledEvaluate = Callable[[State, jax.Array, PyTree], Metrics]
+
+
+def compile_step(
+    step: Step, *, split_inputs: bool, steps_per_call: int = 1, devices: Sequence[jax.Device] | None = None
+) -> CompiledStep:
+    """Compiles (state, root, inputs) -> (state, metrics summed over the steps of the call).
+
+    The step's key is `fold_in(root, state.step)`. The state is donated: use the one returned. It is
+    replicated, so on n devices and with the same global batch the result agrees with one device's to rounding.
+
+    Args:
+      step: a pure step, see `types.Step`.
+      split_inputs: True: leaves of `inputs` are this process's (B, ...) part of the global batch, split over
+        its devices along the first axis. False: every device gets all of `inputs` (an atlas).
+      steps_per_call: steps taken by one call with the same inputs, by `lax.scan`.
+      devices: those to use; default: all, of every process.
+    """
+
+    def advance(
+        state: State, root: jax.Array, inputs: PyTree, axis_name: str | None
+    ) -> tuple[State, Metrics]:
+        def one(state: State, _: None) -> tuple[State, Metrics]:
+            return step(state, jax.random.fold_in(root, state.step), inputs, axis_name=axis_name)
+
+        if steps_per_call == 1:
+            return one(state, None)
+        state, metrics = lax.scan(one, state, None, length=steps_per_call)
+        return state, jax.tree.map(lambda m: m.sum(0), metrics)
+
+    return _compile(advance, split_inputs, devices, donate=True)
+
+
+def compile_evaluate(
+    evaluate: Evaluate, *, split_inputs: bool, devices: Sequence[jax.Device] | None = None
+) -> CompiledEvaluate:
+    """Compiles (state, key, inputs) -> metrics; arguments as `compile_step`'s. Nothing is donated."""
+
+    def measure(state: State, key: jax.Array, inputs: PyTree, axis_name: str | None) -> Metrics:
+        return evaluate(state, key, inputs, axis_name=axis_name)
+
+    return _compile(measure, split_inputs, devices, donate=False)
+
+
+def local_batch_size(batch_size: int, devices: Sequence[jax.Device] | None = None) -> int:
+    """This process's part of a global batch.
+
+    Raises:
+      InputError: the global batch can't be split evenly over the devices.
+    """
+    devices = jax.devices() if devices is None else devices
+    if batch_size % len(devices):
+        raise InputError(f"batch_size {batch_size} can't be split evenly over {len(devices)} devices")
+    return batch_size * len(_local(devices)) // len(devices)
+
+
+def _local(devices: Sequence[jax.Device]) -> list[jax.Device]:
+    return [d for d in devices if d.process_index == jax.process_index()]
+
+
+def _compile(
+    function: Callable[..., Any], split: bool, devices: Sequence[jax.Device] | None, donate: bool
+) -> Any:
+    devices = jax.devices() if devices is None else list(devices)
+    donated = (0,) if donate else ()
+    if len(devices) == 1:
+        return jax.jit(functools.partial(function, axis_name=None), donate_argnums=donated)
+
+    def mapped(state: State, key: jax.Array, inputs: PyTree, _: jax.Array) -> Any:
+        return function(state, key, inputs, axis_name=AXIS)
+
+    # pmap wants one argument that is mapped, and an atlas is not: the last one only counts the devices.
+    axes = (None, None, 0 if split else None, 0)
+    parallel = jax.pmap(mapped, AXIS, in_axes=axes, out_axes=None, donate_argnums=donated, devices=devices)
+    count = len(_local(devices))
+
+    def call(state: State, key: jax.Array, inputs: PyTree) -> Any:
+        if split:
+            inputs = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), inputs)
+        return parallel(state, key, inputs, jnp.arange(count))
+
+    return call

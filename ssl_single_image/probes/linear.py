@@ -1,0 +1,242 @@
+"""Linear classifiers on every layer of a frozen encoder: heads, and the published protocol that trains them.
+
+The protocol of Zhang et al. (2016) as DeepCluster and RotNet use it: random views of labelled images go
+through the encoder (inference mode), every tap is max-pooled to at most ~9,600 features, normalised per feature,
+and classified linearly; all layers' classifiers train together in one step. `probes.cached` is the variant
+whose features are computed once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from ssl_single_image import augment, models
+from ssl_single_image.images import atlas_from_batch
+from ssl_single_image.objectives.common import position_keys, reduce_metrics
+from ssl_single_image.probes import pooling
+from ssl_single_image.types import (
+    Batch,
+    EncoderSpec,
+    EncoderVariables,
+    Evaluate,
+    Metrics,
+    PyTree,
+    State,
+    Step,
+)
+
+MOMENTUM, EPSILON = 0.9, 1e-5
+TESTS = ("centre", "ten_crop")
+
+Features = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a probe of one encoder is made from.
+
+    Attributes:
+      encoder: the backbone; `size` is the side of the views it is given here.
+      pools: layer -> pooling, see `pooling.choose`.
+      features: layer -> features after pooling.
+      classes: number of labels.
+      batch_size: labelled images of one step over all devices.
+      seed: of the order of images.
+      optimizer: applied to all heads.
+      crop: random training views; None: the same central view as in the test.
+      test: "centre", the largest central square; "ten_crop", logits averaged over the corners, the centre and
+        their mirror images, `size` pixels each, cut from the image as it is.
+    """
+
+    encoder: EncoderSpec
+    pools: Mapping[str, pooling.Pool]
+    features: Mapping[str, int]
+    classes: int
+    batch_size: int
+    seed: int
+    optimizer: optax.GradientTransformation
+    crop: augment.CropSpec | None = None
+    test: str = "centre"
+
+
+class Probe(NamedTuple):
+    """One way of probing, as pure functions; `step` and `evaluate` are what `parallel` compiles."""
+
+    init: Callable[[jax.Array, EncoderVariables], State]
+    step: Step
+    evaluate: Evaluate
+
+
+def tap_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
+    """Layer -> (H, W, C) of its activation on inputs of `spec.size`, without computing anything."""
+    backbone = models.build_backbone(spec.backbone, spec.options)
+    x = jnp.zeros((1, spec.size, spec.size, 3))
+    (_, taps), _ = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), x, train=False))
+    return {layer: tap.shape[1:] for layer, tap in taps.items()}
+
+
+def published(setup: Setup) -> Probe:
+    """Heads trained on views rendered inside the step; `inputs` is a Batch, split over devices.
+
+    Metrics: "LAYER/loss", "LAYER/top1", "LAYER/top5", see `metrics`. Images labelled -1 are padding and count
+    nothing in `evaluate`; `step` wants none.
+    """
+
+    def init(key: jax.Array, encoder: EncoderVariables) -> State:
+        return init_state(setup, key, {"encoder": variables(encoder)})
+
+    def step(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> tuple[State, Metrics]:
+        keys = position_keys(key, setup.batch_size, axis_name)
+        features = encode(setup, state.extras["encoder"], render(setup, keys, inputs, setup.crop))
+        mean, var = moments(features, axis_name)
+        x = {layer: normalise(f, mean[layer], var[layer]) for layer, f in features.items()}
+        state, measured = update(setup, state, x, inputs.label, axis_name)
+        running = jax.tree.map(
+            lambda old, new: MOMENTUM * old + (1 - MOMENTUM) * new,
+            state.batch_stats,
+            {layer: {"mean": mean[layer], "var": var[layer]} for layer in features},
+        )
+        return state.replace(batch_stats=running), reduce_metrics(measured, axis_name)
+
+    def evaluate(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> Metrics:
+        def predict(x: jax.Array) -> dict[str, jax.Array]:
+            return heads(state.params, standardise(state, encode(setup, state.extras["encoder"], x)))
+
+        if setup.test == "ten_crop":
+            logits = ten_crop(predict, setup.encoder.size, inputs)
+        else:
+            keys = jax.random.split(
+                key, inputs.label.shape[0]
+            )  # drawn from, but a plain view has nothing random
+            logits = predict(render(setup, keys, inputs, None))
+        return reduce_metrics(metrics(logits, inputs.label), axis_name)
+
+    return Probe(init, step, evaluate)
+
+
+def init_state(setup: Setup, key: jax.Array, extras: PyTree) -> State:
+    """Heads before training: Glorot-uniform weights, zero biases, running statistics of mean 0 and variance 1."""
+    glorot = jax.nn.initializers.glorot_uniform()
+    params, stats = {}, {}
+    for number, (layer, size) in enumerate(setup.features.items()):
+        kernel = glorot(jax.random.fold_in(key, number), (size, setup.classes), jnp.float32)
+        params[layer] = {"kernel": kernel, "bias": jnp.zeros(setup.classes)}
+        stats[layer] = {"mean": jnp.zeros(size), "var": jnp.ones(size)}
+    return State(jnp.int32(0), params, stats, setup.optimizer.init(params), extras)
+
+
+def variables(encoder: EncoderVariables) -> dict[str, PyTree]:
+    return {"params": encoder.params, "batch_stats": encoder.batch_stats}
+
+
+def render(setup: Setup, keys: jax.Array, batch: Batch, crop: augment.CropSpec | None) -> jax.Array:
+    """One view of every image: (B, S, S, 3) in [0, 1]; without `crop` the largest central square."""
+    spec = crop or augment.CropSpec.preset("plain", setup.encoder.size)
+    return augment.render_views(atlas_from_batch(batch.image, batch.extent), keys, spec)
+
+
+def encode(
+    setup: Setup, encoder: Mapping[str, PyTree], x: jax.Array, dtype: Any = jnp.float32
+) -> dict[str, jax.Array]:
+    """Pooled features of every layer of the frozen encoder: (B, S, S, 3) in [0, 1] -> layer -> (B, F)."""
+    spec = setup.encoder
+    backbone = models.build_backbone(spec.backbone, spec.options)
+    _, taps = backbone.apply(encoder, augment.normalise(x, spec.mean, spec.std), train=False)
+    return lax.stop_gradient(pooling.flatten(setup.pools, taps, dtype))
+
+
+def moments(features: Features, axis_name: str | None) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """Mean and (biased) variance of every feature over the global batch, in two passes."""
+
+    def mean_over_batch(x: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        local = {layer: v.mean(0) for layer, v in x.items()}
+        return local if axis_name is None else lax.pmean(local, axis_name)
+
+    mean = mean_over_batch(features)
+    return mean, mean_over_batch({layer: (f - mean[layer]) ** 2 for layer, f in features.items()})
+
+
+def normalise(x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
+    """Batch norm without affine parameters, in float32."""
+    return (x.astype(jnp.float32) - mean) * lax.rsqrt(var + EPSILON)
+
+
+def standardise(state: State, features: Features) -> dict[str, jax.Array]:
+    """`normalise` by the statistics in the state."""
+    return {layer: normalise(f, **state.batch_stats[layer]) for layer, f in features.items()}
+
+
+def heads(params: PyTree, x: Features) -> dict[str, jax.Array]:
+    """Logits of every layer: (B, F) -> (B, classes)."""
+    return {layer: x[layer] @ p["kernel"] + p["bias"] for layer, p in params.items()}
+
+
+def update(
+    setup: Setup, state: State, x: Features, label: jax.Array, axis_name: str | None
+) -> tuple[State, Metrics]:
+    """One optimiser update of all heads; metrics are this replica's.
+
+    The losses are summed over layers, which share no parameter: each head gets the gradient of its own.
+    """
+
+    def loss(params: PyTree) -> tuple[jax.Array, Metrics]:
+        measured = metrics(heads(params, x), label)
+        losses = [value / count for name, (value, count) in measured.items() if name.endswith("/loss")]
+        return jnp.stack(losses).sum(), measured
+
+    grads, measured = jax.grad(loss, has_aux=True)(state.params)
+    if axis_name is not None:
+        grads = lax.pmean(grads, axis_name)
+    updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), measured
+
+
+def metrics(logits: Mapping[str, jax.Array], label: jax.Array) -> Metrics:
+    """Cross-entropy, top-1 and top-5 hits of every layer as (sum, count); labels of -1 count nothing.
+
+    With fewer than five classes, top-5 takes as many as there are.
+    """
+    valid = label >= 0
+    count = valid.sum().astype(jnp.float32)
+    result: Metrics = {}
+    for layer, scores in logits.items():
+        losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.maximum(label, 0))
+        _, ranked = lax.top_k(scores, min(5, scores.shape[-1]))
+        hits = ranked == label[:, None]
+        values = {"loss": losses, "top1": hits[:, 0], "top5": hits.any(-1)}
+        for name, value in values.items():
+            result[f"{layer}/{name}"] = (jnp.where(valid, value.astype(jnp.float32), 0.0).sum(), count)
+    return result
+
+
+def ten_crop(
+    predict: Callable[[jax.Array], dict[str, jax.Array]], size: int, batch: Batch
+) -> dict[str, jax.Array]:
+    """Logits averaged over ten views of every image, one after the other to spare memory.
+
+    Args:
+      predict: (B, size, size, 3) in [0, 1] -> layer -> (B, classes).
+      size: side of the views; no image may be smaller.
+      batch: the images, already resized (shorter side 8/7 of `size` where the published systems are followed).
+    """
+    margin = batch.extent - size
+    middle = jnp.round(margin / 2).astype(margin.dtype)
+    corners = [margin * jnp.array(corner) for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    offsets = jnp.stack([*corners, middle] * 2)
+
+    def one(view: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:
+        offset, mirror = view
+        x = jax.vmap(lambda i, o: lax.dynamic_slice(i, (o[0], o[1], 0), (size, size, 3)))(batch.image, offset)
+        x = jnp.where(mirror, x[:, :, ::-1], x)
+        return predict(x.astype(jnp.float32) / 255)
+
+    logits = lax.map(one, (offsets, jnp.arange(10) >= 5))
+    return {layer: scores.mean(0) for layer, scores in logits.items()}

@@ -1,0 +1,102 @@
+"""Brings an activation map down to the few thousand features a linear classifier is given."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image.models.layers import max_pool
+from ssl_single_image.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptive:
+    """Max-pooling to side x side bins that cover the map evenly and overlap where its sides don't divide.
+
+    Bin i of n along an axis of H cells is [floor(i H / n), ceil((i + 1) H / n)), as PyTorch's
+    AdaptiveMaxPool2d has it.
+    """
+
+    side: int
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self._along(self._along(x, 1), 2)
+
+    def _along(self, x: jax.Array, axis: int) -> jax.Array:
+        cells, n = x.shape[axis], self.side
+        bounds = ((i * cells // n, -(-(i + 1) * cells // n)) for i in range(n))
+        return jnp.stack([jax.lax.slice_in_dim(x, a, b, axis=axis).max(axis) for a, b in bounds], axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Plain max-pooling: square windows, in cells of the map; cells of the padding never win."""
+
+    window: int
+    stride: int
+    padding: int = 0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return max_pool(x, self.window, self.stride, self.padding)
+
+
+Pool = Adaptive | Window
+Shape = tuple[int, int, int]
+
+
+def choose(
+    shapes: Mapping[str, Shape], pooling: str | Mapping[str, Sequence[int]], max_features: int
+) -> dict[str, Pool]:
+    """One pooling a layer.
+
+    Args:
+      shapes: layer -> (H, W, C) of its activation.
+      pooling: "adaptive" takes the largest side n with C n^2 <= max_features (RotNet's probes); or layer ->
+        (window, stride[, padding]) for every layer (Zhang et al. 2016, DeepCluster).
+      max_features: most features of a layer, for "adaptive".
+
+    Raises:
+      InputError: `max_features` below a layer's channels, or explicit windows that don't fit the layers.
+    """
+    if pooling == "adaptive":
+        return {layer: _largest(layer, shape, max_features) for layer, shape in shapes.items()}
+    if isinstance(pooling, str):
+        raise InputError(f"pooling {pooling!r}: expected 'adaptive' or layer -> (window, stride, padding)")
+    if set(pooling) != set(shapes):
+        raise InputError(f"pooling names {', '.join(pooling)}; the encoder's layers are {', '.join(shapes)}")
+    return {layer: _window(layer, shape, pooling[layer]) for layer, shape in shapes.items()}
+
+
+def features(pool: Pool, shape: Shape) -> int:
+    """How many features a map (H, W, C) gives."""
+    return math.prod(jax.eval_shape(pool, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape)
+
+
+def flatten(
+    pools: Mapping[str, Pool], taps: Mapping[str, jax.Array], dtype: Any = None
+) -> dict[str, jax.Array]:
+    """Pools every layer: (B, H, W, C) -> (B, features), in `dtype` or the activations' own."""
+    pooled = {layer: pool(taps[layer]) for layer, pool in pools.items()}
+    return {layer: x.reshape(x.shape[0], -1).astype(dtype or x.dtype) for layer, x in pooled.items()}
+
+
+def _largest(layer: str, shape: Shape, max_features: int) -> Adaptive:
+    height, width, channels = shape
+    if max_features < channels:
+        raise InputError(f"max_features {max_features}: {layer} has {channels} channels; give at least that")
+    return Adaptive(min(math.isqrt(max_features // channels), height, width))
+
+
+def _window(layer: str, shape: Shape, values: Sequence[int]) -> Window:
+    if len(values) not in (2, 3) or min(values[:2]) < 1 or min(values) < 0:
+        raise InputError(f"pooling.{layer} {tuple(values)}: expected (window, stride[, padding])")
+    pool = Window(*values)
+    side = min(shape[:2])
+    if pool.window > side + 2 * pool.padding or 2 * pool.padding > pool.window:
+        raise InputError(f"pooling.{layer} {tuple(values)}: does not fit its map of {shape[0]} x {shape[1]}")
+    return pool

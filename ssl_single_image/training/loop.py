@@ -1,0 +1,223 @@
+"""The training loop: calls compiled steps, writes metrics and checkpoints, resumes. It knows no objective by name."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import optax
+from absl import logging
+
+from ssl_single_image import parallel
+from ssl_single_image.training import metrics as metrics_lib
+from ssl_single_image.training.checkpoint import CheckpointStore
+from ssl_single_image.training.signals import Stopped, StopRequest, stop_on_signal
+from ssl_single_image.types import Halted, InputError, Metrics, Objective, PyTree, State
+
+INIT, TRAIN, EVAL = 0, 1, 2
+"""What the root key is folded with for initialisation, steps and evaluation."""
+IN_FLIGHT = 2
+"""Calls queued on the device before the host waits for the oldest."""
+
+
+class Diverged(Halted):
+    """The loss is no longer a number; status 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How long a run is, and how often it does what; all in steps.
+
+    Attributes:
+      steps: optimisation steps in all.
+      images_per_step: images shown as progress.
+      log_every: training metrics, means since the last.
+      eval_every: evaluation on held-out inputs; 0: never.
+      checkpoint_every: checkpoints; one more at the end.
+      keep: how many of the newest checkpoints stay.
+      steps_per_call: steps in one compiled call; divides the others.
+
+    Raises:
+      InputError: a count out of range, or not a multiple of steps_per_call.
+    """
+
+    steps: int
+    images_per_step: int
+    log_every: int = 50
+    eval_every: int = 500
+    checkpoint_every: int = 500
+    keep: int = 3
+    steps_per_call: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every", "keep", "steps_per_call"):
+            if getattr(self, name) < 1:
+                raise InputError(f"config.{name} {getattr(self, name)}: must be at least 1")
+        if self.eval_every < 0:
+            raise InputError(f"config.eval_every {self.eval_every}: must be 0 (never) or more")
+        for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
+            if getattr(self, name) % self.steps_per_call:
+                raise InputError(
+                    f"config.{name} {getattr(self, name)}: must be a multiple of steps_per_call {self.steps_per_call}"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where inputs come from.
+
+    Attributes:
+      example: what `Objective.init` gets.
+      train: start step -> an endless iterator with one item a call, from that step on.
+      evaluate: () -> the inputs of one evaluation, in order.
+      split: whether inputs are batches to be split over devices (else an atlas for each).
+    """
+
+    example: PyTree
+    train: Callable[[int], Iterator[PyTree]]
+    evaluate: Callable[[], Iterable[PyTree]]
+    split: bool
+
+
+def train(
+    objective: Objective,
+    plan: Plan,
+    data: Data,
+    *,
+    seed: int,
+    workdir: Path,
+    config: dict[str, Any],
+    schedule: optax.Schedule | None = None,
+    devices: Sequence[jax.Device] | None = None,
+) -> State:
+    """Runs, or goes on with, the run in `workdir` and returns its last state.
+
+    Order of a resume: the newest whole checkpoint gives the state; the step in it gives everything else (keys,
+    crops, place in the data, learning rate), so that the continued run has the bits of an uninterrupted one.
+
+    Args:
+      objective: what is trained.
+      plan: how long and how often.
+      data: inputs.
+      seed: of initialisation and of everything random in the steps.
+      workdir: gets metrics and checkpoints.
+      config: JSON-able, stored with each checkpoint.
+      schedule: learning rate by step, for the log.
+      devices: those to use; default: all.
+
+    Raises:
+      Diverged: the loss became NaN or infinite; the last good checkpoint is named.
+      Stopped: SIGTERM or SIGINT came; the state is saved.
+      InputError: a checkpoint that can't be read.
+    """
+    root = jax.random.key(seed)
+    store = CheckpointStore(workdir, plan.keep)
+    init_key = jax.random.fold_in(root, INIT)
+    state = _start(objective, store, init_key, data.example)
+    writer = metrics_lib.MetricsWriter(workdir, int(state.step))
+    run = _Run(objective, plan, data, root, store, writer, config, schedule, devices)
+    try:
+        with stop_on_signal() as stop:
+            return run.go(state, stop)
+    finally:
+        store.close()
+        writer.close()
+
+
+def _start(objective: Objective, store: CheckpointStore, key: jax.Array, example: PyTree) -> State:
+    if store.latest is None:
+        return jax.jit(objective.init)(key, example)
+    state = store.restore(jax.eval_shape(objective.init, key, example))
+    logging.info("resumed from step %d", int(state.step))
+    return state
+
+
+@dataclasses.dataclass
+class _Run:
+    """One call of `train`: what does not change while it runs."""
+
+    objective: Objective
+    plan: Plan
+    data: Data
+    root: jax.Array
+    store: CheckpointStore
+    writer: metrics_lib.MetricsWriter
+    config: dict[str, Any]
+    schedule: optax.Schedule | None
+    devices: Sequence[jax.Device] | None
+
+    def go(self, state: State, stop: StopRequest) -> State:
+        plan, step = self.plan, int(state.step)
+        split, devices = self.data.split, self.devices
+        advance = parallel.compile_step(
+            self.objective.step, split_inputs=split, steps_per_call=plan.steps_per_call, devices=devices
+        )
+        measure = parallel.compile_evaluate(self.objective.evaluate, split_inputs=split, devices=devices)
+        inputs = self.data.train(step)
+        train_key = jax.random.fold_in(self.root, TRAIN)
+        total: Metrics | None = None
+        queued: collections.deque[Metrics] = collections.deque()
+        values: dict[str, float] = {}
+        with metrics_lib.progress_bar(plan.steps * plan.images_per_step, step * plan.images_per_step) as bar:
+            while step < plan.steps:
+                state, metrics = advance(state, train_key, next(inputs))
+                step += plan.steps_per_call
+                total = metrics_lib.add(total, metrics)
+                queued.append(metrics)
+                if len(queued) > IN_FLIGHT:
+                    jax.block_until_ready(queued.popleft())
+                bar.update(plan.steps_per_call * plan.images_per_step)
+                last = step == plan.steps
+                log, save = _due(step, plan.log_every) or last, _due(step, plan.checkpoint_every) or last
+                evaluate = plan.eval_every and (_due(step, plan.eval_every) or last)
+                stopping = self._stopping(stop, log)
+                if log or save or evaluate or stopping:
+                    values = self._log(step, total, bar)
+                    total = None
+                if evaluate:
+                    values |= self._evaluate(measure, state, step)
+                if save or stopping:
+                    self.store.save(state, self.objective.encoder(state), self.config, values)
+                if stopping and not last:
+                    self.store.wait()
+                    assert stop.number is not None
+                    raise Stopped(stop.number, step)
+        return state
+
+    def _stopping(self, stop: StopRequest, log: bool) -> bool:
+        """Several processes agree only at log points: asking is a collective."""
+        return stop.agreed() if jax.process_count() == 1 or log else False
+
+    def _log(self, step: int, total: Metrics, bar: metrics_lib.tqdm) -> dict[str, float]:
+        values = metrics_lib.means(total, "train")
+        if self.schedule is not None:
+            values["train/learning_rate"] = float(self.schedule(step - 1))
+        loss = values.get("train/loss", 0.0)
+        if not math.isfinite(loss):
+            self.store.wait()
+            good = f"step {self.store.latest}" if self.store.latest is not None else "none was written yet"
+            raise Diverged(f"the loss is {loss} at step {step}; last good checkpoint: {good}", 1)
+        self.writer.write(step, values)
+        metrics_lib.show(bar, values)
+        return values
+
+    def _evaluate(self, measure: parallel.CompiledEvaluate, state: State, step: int) -> dict[str, float]:
+        key = jax.random.fold_in(self.root, EVAL)
+        total: Metrics | None = None
+        for number, inputs in enumerate(self.data.evaluate()):
+            total = metrics_lib.add(total, measure(state, jax.random.fold_in(key, number), inputs))
+        if total is None:
+            return {}
+        values = metrics_lib.means(total, "eval")
+        self.writer.write(step, values)
+        logging.info("step %d: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
+        return values
+
+
+def _due(step: int, every: int) -> bool:
+    return step % every == 0

@@ -1,0 +1,98 @@
+"""Where metrics go: `metrics.jsonl`, TensorBoard events and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import logging
+from tensorboardX import SummaryWriter
+from tqdm import tqdm
+
+from ssl_single_image.types import Metrics
+
+METRICS = "metrics.jsonl"
+
+
+def add(total: Metrics | None, metrics: Metrics) -> Metrics:
+    """Sums of (sum, count) pairs, left on the device."""
+    return metrics if total is None else jax.tree.map(lambda a, b: a + b, total, metrics)
+
+
+def means(metrics: Metrics, prefix: str) -> dict[str, float]:
+    """{"prefix/name": sum / count}; waits for the device. NaN where nothing was counted."""
+    host = jax.device_get(metrics)
+    return {
+        f"{prefix}/{name}": float(np.divide(*pair)) if pair[1] else math.nan for name, pair in host.items()
+    }
+
+
+class MetricsWriter:
+    """Appends one JSON object a line, {"step": ..., "train/loss": ...}, and the same to TensorBoard.
+
+    Made anew on resume: lines beyond the resumed step, left by a run that was cut off, are dropped first, so
+    that the file reads as that of an uninterrupted run. Only process 0 writes.
+    """
+
+    def __init__(self, workdir: Path, step: int):
+        self._path = workdir / METRICS
+        self._events: SummaryWriter | None = None
+        if jax.process_index() == 0:
+            _drop_after(self._path, step)
+            self._events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        if self._events is None:
+            return
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+
+def _drop_after(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):  # the line on which a killed run stopped
+            continue
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(path)
+
+
+def progress_bar(total: int, done: int) -> tqdm:
+    """Images seen, images/s and time left: a moving line on a terminal, else what `show` logs. Process 0 only."""
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        initial=done,
+        unit="img",
+        unit_scale=True,
+        dynamic_ncols=True,
+        disable=jax.process_index() != 0,
+        file=sys.stderr if terminal else Path(os.devnull).open("w"),
+    )
+
+
+def show(bar: tqdm, values: Mapping[str, float]) -> None:
+    """Puts the newest training metrics beside the bar, or logs both where there is no terminal."""
+    bar.set_postfix(
+        {name.rsplit("/", 1)[-1]: f"{value:.3g}" for name, value in values.items()}, refresh=False
+    )
+    if not bar.disable and not sys.stderr.isatty():
+        logging.info("%s", bar)

@@ -1,0 +1,205 @@
+"""Runs linear probes: every encoder on one labelled data set, to the numbers of `probe.json`."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ssl_single_image import parallel
+from ssl_single_image.datasets import Split
+from ssl_single_image.probes import cached, linear
+from ssl_single_image.training import metrics as metrics_lib
+from ssl_single_image.training.checkpoint import LoadedEncoder
+from ssl_single_image.training.probe_plan import Plan
+from ssl_single_image.types import Batch, InputError, Metrics, State
+
+INIT, TRAIN = 0, 1
+"""What the root key is folded with for the heads' initialisation and for the steps."""
+
+
+def run(plan: Plan) -> dict[str, Any]:
+    """Trains and tests all heads of all encoders; the same numbers whenever it is called again.
+
+    Returns:
+      What `probe.json` holds. "chance" is the accuracy, in percent, of always naming the most frequent
+      class of the test images: 100 / classes where they are balanced.
+
+    Raises:
+      InputError: an encoder's features, or a probe's loss, are not finite.
+    """
+    labels = np.zeros(len(plan.data.classes), np.int64)
+    programs: dict[int, _Cached | _Published] = {}
+    results = []
+    for loaded, setup in zip(plan.encoders, plan.setups, strict=True):
+        if id(setup) not in programs:
+            programs[id(setup)] = (_Cached if plan.protocol == "cached" else _Published)(plan, setup)
+        measured, labels = programs[id(setup)].run(loaded)
+        results.append(_result(loaded, setup, measured))
+    return {
+        "dataset": plan.data.name,
+        "protocol": plan.protocol,
+        "classes": len(plan.data.classes),
+        "chance": 100 * float(labels.max()) / float(labels.sum()),
+        "train_images": plan.train_images,
+        "test_images": plan.test_images,
+        "size": plan.setups[0].encoder.size,
+        "test": plan.setups[0].test,
+        "results": results,
+    }
+
+
+class _Cached:
+    """The cached protocol for encoders of one spec; compiled once."""
+
+    def __init__(self, plan: Plan, setup: linear.Setup):
+        self._plan, self._setup = plan, setup
+        self._steps = plan.train_images // setup.batch_size
+        self._probe = cached.probe(setup, plan.train_images)
+        self._extract = parallel.compile_step(functools.partial(cached.extract, setup), split_inputs=True)
+        self._fit = parallel.compile_step(cached.fit_statistics, split_inputs=False)
+        self._train = parallel.compile_step(self._probe.step, split_inputs=False, steps_per_call=self._steps)
+        self._evaluate = parallel.compile_evaluate(self._probe.evaluate, split_inputs=False)
+
+    def run(self, loaded: LoadedEncoder) -> tuple[Metrics, np.ndarray]:
+        """Metrics of the test, and how many test images each class has."""
+        plan, key = self._plan, jax.random.key(self._plan.seed)
+        train = self._cache(loaded, plan.data.train, plan.train_images, "train")
+        test = self._cache(loaded, plan.data.test, plan.test_images, "test")
+        state, _ = self._fit(self._probe.init(jax.random.fold_in(key, INIT), loaded.encoder), key, train)
+        for layer, stats in state.batch_stats.items():
+            if not bool(jnp.isfinite(stats["var"]).all()):
+                raise InputError(f"checkpoint {loaded.name}: its features at {layer} are not finite")
+        rows = self._steps * self._setup.batch_size
+        with metrics_lib.progress_bar(plan.epochs * rows, 0) as bar:
+            bar.set_description(f"{loaded.name}: heads")
+            for epoch in range(plan.epochs):
+                state, metrics = self._train(state, jax.random.fold_in(key, TRAIN), train)
+                _check_finite(metrics, loaded.name, epoch)
+                bar.update(rows)
+        label = np.asarray(test.label)
+        counts = np.bincount(label[label >= 0], minlength=len(plan.data.classes))
+        return self._evaluate(state, key, test), counts
+
+    def _cache(self, loaded: LoadedEncoder, split: Split, images: int, name: str) -> cached.Cache:
+        state = cached.empty_state(self._setup, loaded.encoder, images, self._plan.feature_dtype)
+        key = jax.random.key(0)  # nothing is drawn from it
+        with metrics_lib.progress_bar(images, 0) as bar:
+            bar.set_description(f"{loaded.name}: features of {name} images")
+            for batch in _one_pass(split, self._setup.batch_size, images, self._plan.seed):
+                state, _ = self._extract(state, key, _own_part(batch))
+                jax.block_until_ready(state.step)
+                bar.update(int((batch.label >= 0).sum()))
+        return state.extras["cache"]
+
+
+class _Published:
+    """The published protocol for encoders of one spec; compiled once."""
+
+    def __init__(self, plan: Plan, setup: linear.Setup):
+        self._plan, self._setup = plan, setup
+        self._probe = linear.published(setup)
+        self._step = parallel.compile_step(self._probe.step, split_inputs=True)
+        self._evaluate = parallel.compile_evaluate(self._probe.evaluate, split_inputs=True)
+
+    def run(self, loaded: LoadedEncoder) -> tuple[Metrics, np.ndarray]:
+        """Metrics of the test, and how many test images each class has."""
+        key = jax.random.key(self._plan.seed)
+        state = self._probe.init(jax.random.fold_in(key, INIT), loaded.encoder)
+        state = self._fit(loaded.name, state, jax.random.fold_in(key, TRAIN))
+        return self._test(loaded.name, state, key)
+
+    def _fit(self, name: str, state: State, key: jax.Array) -> State:
+        plan, size = self._plan, self._setup.batch_size
+        steps = plan.train_images // size
+        shard = (jax.process_index(), jax.process_count())
+        batches = plan.data.train.batches(size, seed=plan.seed, shard=shard)
+        with metrics_lib.progress_bar(plan.epochs * steps * size, 0) as bar:
+            bar.set_description(f"{name}: heads")
+            for epoch in range(plan.epochs):
+                total: Metrics | None = None
+                for _ in range(steps):
+                    state, metrics = self._step(state, key, next(batches))
+                    jax.block_until_ready(total)  # one step ahead of the device, no more
+                    total = metrics_lib.add(total, metrics)
+                    bar.update(size)
+                assert total is not None
+                _check_finite(total, name, epoch)
+        return state
+
+    def _test(self, name: str, state: State, key: jax.Array) -> tuple[Metrics, np.ndarray]:
+        plan, size = self._plan, self._setup.batch_size
+        counts = np.zeros(len(plan.data.classes), np.int64)
+        total: Metrics | None = None
+        with metrics_lib.progress_bar(plan.test_images, 0) as bar:
+            bar.set_description(f"{name}: test")
+            for batch in _one_pass(plan.data.test, size, plan.test_images, plan.seed):
+                jax.block_until_ready(total)
+                total = metrics_lib.add(total, self._evaluate(state, key, _own_part(batch)))
+                label = np.asarray(batch.label)[batch.label >= 0]
+                counts += np.bincount(label, minlength=len(counts))
+                bar.update(len(label))
+        assert total is not None
+        return total, counts
+
+
+def _one_pass(split: Split, batch_size: int, images: int, seed: int) -> Iterator[Batch]:
+    """Global batches of `images` images, once each; the last is padded with labels of -1.
+
+    All of the split comes in its order; a part of it is drawn at random, for a split may be sorted by class.
+    """
+    whole = images == len(split)
+    batches = split.batches(batch_size) if whole else split.batches(min(batch_size, images), seed=seed)
+    left = images
+    while left > 0:
+        batch = next(batches)
+        count = min(left, len(batch.label))
+        left -= count
+        yield _padded(batch, count, batch_size)
+
+
+def _padded(batch: Batch, count: int, batch_size: int) -> Batch:
+    """The first `count` examples, then padding up to `batch_size`: copies of the first with label -1."""
+    rows = np.zeros(batch_size, np.int64)
+    rows[:count] = np.arange(count)
+    label = np.where(np.arange(batch_size) < count, np.asarray(batch.label)[rows], -1).astype(np.int32)
+    return Batch(np.asarray(batch.image)[rows], label, np.asarray(batch.extent)[rows])  # type: ignore[arg-type]
+
+
+def _own_part(batch: Batch) -> Batch:
+    """This process's slice of a global batch."""
+    processes, index = jax.process_count(), jax.process_index()
+    return jax.tree.map(lambda x: x[index * len(x) // processes : (index + 1) * len(x) // processes], batch)
+
+
+def _check_finite(metrics: Metrics, name: str, epoch: int) -> None:
+    for metric, value in metrics_lib.means(metrics, "").items():
+        if not math.isfinite(value):
+            layer = metric.strip("/").split("/")[0]
+            raise InputError(
+                f"probe of {name}: the loss at {layer} is {value} in epoch {epoch + 1}; lower config.learning_rate,"
+                " or check that the checkpoint's run did not diverge"
+            )
+
+
+def _result(loaded: LoadedEncoder, setup: linear.Setup, metrics: Metrics) -> dict[str, Any]:
+    values = metrics_lib.means(metrics, "test")
+    layers = {
+        layer: {
+            "top1": 100 * values[f"test/{layer}/top1"],
+            "top5": 100 * values[f"test/{layer}/top5"],
+            "features": features,
+        }
+        for layer, features in setup.features.items()
+    }
+    return {
+        "checkpoint": loaded.name,
+        "step": loaded.step,
+        "backbone": setup.encoder.backbone,
+        "layers": layers,
+    }

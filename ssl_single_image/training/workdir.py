@@ -1,0 +1,64 @@
+"""The folder of a run: whose it is, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ssl_single_image.types import InputError
+
+CONFIG = "config.json"
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes beside `path` and renames, so that no reader ever sees half a file."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.replace(path)
+
+
+def claim(workdir: Path, config: dict[str, Any], free: Iterable[str] = ()) -> None:
+    """Makes `workdir` the folder of the run that `config` describes, or finds that it already is.
+
+    Args:
+      workdir: made if it is not there.
+      config: JSON-able and nested.
+      free: top-level keys that may differ, because they do not change the run's numbers.
+
+    Raises:
+      InputError: the folder holds a run of another config (the differing keys are named), or is no folder.
+    """
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"workdir {workdir}: is a file")
+    path = workdir / CONFIG
+    if path.exists():
+        difference = list(_differences(read(workdir), json.loads(json.dumps(config)), set(free)))
+        if difference:
+            raise InputError(f"workdir {workdir} holds a run of another config: {'; '.join(difference)}")
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(config, indent=2) + "\n")
+
+
+def read(workdir: Path) -> dict[str, Any]:
+    """The config of the run in `workdir`.
+
+    Raises:
+      InputError: there is none, or it can't be read.
+    """
+    try:
+        return json.loads((workdir / CONFIG).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"workdir {workdir}: no readable {CONFIG} ({error})") from error
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], free: set[str], prefix: str = "") -> Iterator[str]:
+    for key in sorted(old.keys() | new.keys()):
+        if key in free:
+            continue
+        before, after = old.get(key, "absent"), new.get(key, "absent")
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after, set(), f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key} was {json.dumps(before)}, is {json.dumps(after)}"

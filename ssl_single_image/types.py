@@ -1,0 +1,139 @@
+"""The vocabulary every other module shares: state, batches, metrics and the `Objective` contract.
+
+No computation lives here, and nothing but JAX is imported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+PyTree = Any
+Metrics = dict[str, tuple[jax.Array, jax.Array]]
+"""Name -> (sum, count), both float32 scalars. The mean is taken once, where the metric is written."""
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong: a file, a field, a flag.
+
+    The message is one line that says what is wrong, where, and what to do. The command line prints it
+    and exits with status 2; library callers may catch it as the `ValueError` it is.
+    """
+
+
+class Halted(Exception):  # noqa: N818 (it need not be an error: a run asked to stop does so)
+    """A run ended in good order before it was complete. The command line prints this and exits with `status`."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Host-fed labelled images.
+
+    Attributes:
+      image: (B, M, M, 3) uint8 RGB; where images differ in size they lie in the top left corner.
+      label: (B,) int32 in [0, classes).
+      extent: (B, 2) int32, the (height, width) in pixels that each image fills of its M x M canvas.
+    """
+
+    image: jax.Array
+    label: jax.Array
+    extent: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    """Everything a run needs to go on from where it is; what a checkpoint holds.
+
+    Attributes:
+      step: () int32, optimisation steps taken.
+      params: trainable variables.
+      batch_stats: running statistics of batch normalisation.
+      opt_state: state of the optax optimiser.
+      extras: what only one objective needs (assignments, a second network); {} for most.
+    """
+
+    step: jax.Array
+    params: PyTree
+    batch_stats: PyTree
+    opt_state: PyTree
+    extras: PyTree
+
+    def replace(self, **changes: Any) -> State:
+        return dataclasses.replace(self, **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderSpec:
+    """How to rebuild an encoder and feed it; JSON-able, stored beside its variables.
+
+    Attributes:
+      backbone: name in the registry `ssl_single_image.models.BACKBONES`.
+      options: keyword arguments of that backbone.
+      size: side of the square input, in pixels.
+      mean: per-channel mean subtracted from RGB in [0, 1].
+      std: per-channel standard deviation divided by afterwards.
+    """
+
+    backbone: str
+    options: dict[str, Any]
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderVariables:
+    """What a probe loads: the convolutional trunk, without any head.
+
+    `models.build_backbone(spec).apply({"params": params, "batch_stats": batch_stats}, x, train=False)`
+    gives `(output, taps)` for x (B, size, size, 3) float, already normalised with spec.mean and spec.std.
+    """
+
+    spec: EncoderSpec
+    params: PyTree
+    batch_stats: PyTree
+
+
+class Step(Protocol):
+    """(state, key, inputs) -> (state, metrics). Pure: the same function under jit and pmap.
+
+    `key` is already folded with the step number. `axis_name` is None under jit; under pmap it names the
+    mapped axis, over which gradients, batch statistics and metrics are reduced.
+    """
+
+    def __call__(
+        self, state: State, key: jax.Array, inputs: PyTree, *, axis_name: str | None
+    ) -> tuple[State, Metrics]: ...
+
+
+class Evaluate(Protocol):
+    """(state, key, inputs) -> metrics; as `Step`, but changes nothing."""
+
+    def __call__(self, state: State, key: jax.Array, inputs: PyTree, *, axis_name: str | None) -> Metrics: ...
+
+
+class Objective(NamedTuple):
+    """One way of pretraining, as pure functions. The training loop knows nothing else of it.
+
+    Attributes:
+      init: (key, inputs) -> State at step 0.
+      step: one optimisation step.
+      evaluate: metrics on held-out inputs.
+      encoder: the trunk that probes load, taken from a state.
+      refresh: optional (state, key, inputs) -> (state, metrics), run between epochs.
+    """
+
+    init: Callable[[jax.Array, PyTree], State]
+    step: Step
+    evaluate: Evaluate
+    encoder: Callable[[State], EncoderVariables]
+    refresh: Callable[[State, jax.Array, PyTree], tuple[State, Metrics]] | None = None

@@ -1,0 +1,29 @@
+"""What all tests share: four virtual CPU devices, parsed flags, and the optional data folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import pytest
+from absl import flags
+
+DATA_VARIABLE = "SSL_SINGLE_IMAGE_DATA"
+
+# Not by XLA_FLAGS: a command that a test starts in a process of its own must see the usual single device.
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    jax.config.update("jax_num_cpu_devices", 4)
+flags.FLAGS.mark_as_parsed()  # grain reads the global flags
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with `tfds/` and `images/` that slow checks on real data use; skips where there is none."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    path = Path(os.environ.get(DATA_VARIABLE, default))
+    if not path.is_dir():
+        pytest.skip(f"no data at {path}; set {DATA_VARIABLE} to a folder with tfds/ and images/")
+    return path

@@ -1,0 +1,103 @@
+"""The networks against the published architectures: counts worked out by hand from kernel sizes and widths."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ssl_single_image import models
+from ssl_single_image.types import EncoderSpec, InputError
+
+SHAPES = {
+    "rotnet": [(55, 64), (27, 192), (13, 384), (13, 256), (13, 256)],
+    "deepcluster": [(55, 96), (27, 256), (13, 384), (13, 384), (13, 256)],
+}
+
+
+def shapes(name, options, size, outputs):
+    network = models.build_network(name, options, outputs)
+    x = jnp.zeros((2, size, size, 3))
+    variables = jax.eval_shape(lambda: network.init(jax.random.key(0), x, train=False))
+    logits, taps = jax.eval_shape(lambda v: network.apply(v, x, train=False), variables)
+    return variables, logits, taps
+
+
+def count(tree):
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("width", ["rotnet", "deepcluster"])
+def test_alexnet_activations(width):
+    _, logits, taps = shapes("alexnet", {"width": width}, 224, 4)
+    assert list(taps) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
+    assert [tap.shape[1:] for tap in taps.values()] == [(side, side, c) for side, c in SHAPES[width]]
+    assert logits.shape == (2, 4)
+
+
+def test_alexnet_parameters_rotnet():
+    variables, _, _ = shapes("alexnet", {}, 224, 4)
+    convolutions = 3 * 64 * 121 + 64 * 192 * 25 + 192 * 384 * 9 + 384 * 256 * 9 + 256 * 256 * 9
+    norms = 2 * (64 + 192 + 384 + 256 + 256)
+    assert count(variables["params"]["backbone"]) == convolutions + norms
+    head = 256 * 6 * 6 * 4096 + 2 * 4096 + 4096 * 4096 + 2 * 4096 + 4096 * 4 + 4
+    assert count(variables["params"]["head"]) == head
+
+
+def test_alexnet_parameters_deepcluster():
+    variables, _, _ = shapes("alexnet", {"width": "deepcluster", "sobel": True}, 224, 10)
+    convolutions = 2 * 96 * 121 + 96 * 256 * 25 + 256 * 384 * 9 + 384 * 384 * 9 + 384 * 256 * 9
+    biases_and_norms = 3 * (96 + 256 + 384 + 384 + 256)
+    assert count(variables["params"]["backbone"]) == convolutions + biases_and_norms
+    head = 256 * 6 * 6 * 4096 + 4096 + 4096 * 4096 + 4096 + 4096 * 10 + 10
+    assert count(variables["params"]["head"]) == head
+
+
+def test_cifar32_has_five_taps_after_the_relu():
+    spec = EncoderSpec("cifar32", {}, 32, models.MEAN, models.STD)
+    encoder = models.untrained(spec, jax.random.key(0))
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)), jnp.float32)
+    variables = {"params": encoder.params, "batch_stats": encoder.batch_stats}
+    backbone = models.build_backbone("cifar32", {})
+    output, taps = jax.jit(lambda v, x: backbone.apply(v, x, train=False))(variables, x)
+    assert [tap.shape[1:] for tap in taps.values()] == [
+        (32, 32, 64), (16, 16, 128), (8, 8, 192), (8, 8, 192), (8, 8, 128)
+    ]  # fmt: skip
+    assert output.shape == (2, 4, 4, 128)
+    for tap in taps.values():
+        assert float(tap.min()) == 0.0
+        assert 0.2 < float((tap == 0).mean()) < 0.8
+
+
+def test_sobel_front_sees_no_colour():
+    spec = EncoderSpec("cifar32", {"sobel": True}, 32, models.MEAN, models.STD)
+    encoder = models.untrained(spec, jax.random.key(0))
+    variables = {"params": encoder.params, "batch_stats": encoder.batch_stats}
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)), jnp.float32)
+    backbone = models.build_backbone("cifar32", {"sobel": True})
+    apply = jax.jit(lambda x: backbone.apply(variables, x, train=False)[0])
+    first, permuted = apply(x), apply(x[..., ::-1])
+    np.testing.assert_allclose(first, permuted, atol=1e-5)
+
+
+def test_training_mode_uses_and_updates_batch_statistics():
+    network = models.build_network("cifar32", {}, 4)
+    x = 3 + jnp.asarray(np.random.default_rng(0).normal(size=(4, 32, 32, 3)), jnp.float32)
+    variables = jax.jit(lambda key: network.init(key, x, train=False))(jax.random.key(0))
+    update = jax.jit(lambda v: network.apply(v, x, train=True, mutable=["batch_stats"])[1])
+    updated = update(variables)
+    before, after = variables["batch_stats"]["backbone"]["bn1"], updated["batch_stats"]["backbone"]["bn1"]
+    y = models.layers.conv2d(x, variables["params"]["backbone"]["conv1"]["kernel"], 1, 1)
+    np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * y.mean((0, 1, 2)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("alexnets", {}, "alexnet"),
+        ("cifar32", {"width": 2}, "sobel"),
+        ("alexnet", {"width": "wide"}, "rotnet"),
+    ],
+)
+def test_unknown_names_are_refused_with_those_there_are(name, options, words):
+    with pytest.raises(InputError, match=words):
+        models.build_backbone(name, options)
