@@ -9,6 +9,7 @@ DEMO := runs/demo
 .PHONY: demo test lint clean
 
 demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not run again
+	mkdir -p $(DEMO)
 	$(RUN) sample --image builtin:astronaut --out $(DEMO)/crops.png
 	$(RUN) pretrain --config configs/pretrain/rotnet.py:preset=demo,image=builtin:astronaut --workdir $(DEMO)/rotnet
 	$(RUN) probe --config configs/probe/photos.py --checkpoint $(DEMO)/rotnet,random:cifar32 --workdir $(DEMO)/probe

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment.spec import CropSpec
+from ssl_single_image.augment.stage import stage
 
 UNIFORMS = 2
 _REACH = 3.0
@@ -20,21 +22,22 @@ def draw_sigma(u: jax.Array, spec: CropSpec) -> jax.Array:
     return jnp.where(u[0] < spec.blur_probability, low + (high - low) * u[1], 0.0)
 
 
-def blur(x: jax.Array, sigma: jax.Array, spec: CropSpec) -> jax.Array:
+def blur(x: jax.Array, sigma: jax.Array, spec: CropSpec, always: jax.Array) -> jax.Array:
     """Separable Gaussian blur; edge pixels are repeated beyond the border, as PIL does.
 
     Args:
       x: (B, S, S, 3) float32.
       sigma: (B,) float32; 0 leaves a crop as it is.
-      spec: its largest sigma sets the number of taps; returns x untouched where blur is off.
+      spec: its largest sigma sets the number of taps.
+      always: see `stage`.
     """
-    if not spec.blur_probability:
-        return x
     radius = math.ceil(_REACH * spec.blur_sigma[1])
     taps = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     weights = jnp.exp(-0.5 * jnp.square(taps / jnp.maximum(sigma, 1e-2)[:, None]))
     weights = weights / weights.sum(axis=-1, keepdims=True)
-    return _convolve(_convolve(x, weights, axis=1), weights, axis=2)
+    for axis in (1, 2):
+        x = stage(always, partial(_convolve, axis=axis), x, weights)
+    return x
 
 
 def _convolve(x: jax.Array, weights: jax.Array, axis: int) -> jax.Array:

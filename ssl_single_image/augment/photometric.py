@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment.spec import CropSpec
+from ssl_single_image.augment.stage import stage
 
 UNIFORMS = 9
 _LUMA = (0.299, 0.587, 0.114)
@@ -50,29 +51,31 @@ def draw_jitter(u: jax.Array, spec: CropSpec) -> Jitter:
         contrast=1 + spec.contrast * spread[1],
         saturation=1 + spec.saturation * spread[2],
         hue=spec.hue * spread[3],
-        order=jnp.argsort(u[4:8]).astype(jnp.int32),
+        order=_order(u[4:8]),
     )
 
 
-def jitter_colours(x: jax.Array, jitter: Jitter, spec: CropSpec) -> jax.Array:
+def jitter_colours(x: jax.Array, jitter: Jitter, spec: CropSpec, always: jax.Array) -> jax.Array:
     """Applies the jitter of each crop.
 
     Args:
       x: (B, S, S, 3) float32 in [0, 1].
       jitter: batched draws.
-      spec: operations that it switches off cost nothing.
+      spec: the laws they were drawn from; a hue or contrast of 0 costs nothing.
+      always: see `stage`.
 
     Returns:
       (B, S, S, 3) float32 in [0, 1].
     """
-    if not spec.jitters:
-        return x
+    slots = jnp.arange(4)
+    if not spec.hue:
+        return _apply(x, jitter, slots >= 0, spec)
     slot = jnp.argmax(jitter.order == _HUE, axis=-1, keepdims=True)
-    before = jnp.arange(4) < slot if spec.hue else jnp.arange(4) < 4
-    x = _apply(x, jitter, before, spec)
-    if spec.hue:
-        x = _apply(turn_hue(x, jitter.hue), jitter, jnp.arange(4) > slot, spec)
-    return x
+
+    def until_hue(x: jax.Array, jitter: Jitter) -> jax.Array:
+        return turn_hue(_apply(x, jitter, slots < slot, spec), jitter.hue)
+
+    return _apply(stage(always, until_hue, x, jitter), jitter, slots > slot, spec)
 
 
 def turn_hue(x: jax.Array, turns: jax.Array) -> jax.Array:
@@ -100,10 +103,18 @@ def normalise(x: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.
     return ((x - shift) * scale).astype(x.dtype)
 
 
+def _order(u: jax.Array) -> jax.Array:
+    """The permutation that sorts four numbers, by counting: a sort takes XLA seconds to compile."""
+    index = jnp.arange(4)
+    smaller = (u[None, :] < u[:, None]) | ((u[None, :] == u[:, None]) & (index[None, :] < index[:, None]))
+    rank = smaller.sum(axis=1)
+    return (index * (rank == index[:, None])).sum(axis=1).astype(jnp.int32)
+
+
 def _apply(x: jax.Array, jitter: Jitter, active: jax.Array, spec: CropSpec) -> jax.Array:
     """One clamped `scale * rgb + tint * grey + shift`: the operations in the slots where `active` (B, 4)."""
     grey = _grey(x)
-    mean = grey.mean(axis=(1, 2)) if spec.contrast else jnp.zeros(x.shape[0])
+    mean = _exact_mean(grey) if spec.contrast else jnp.zeros(x.shape[0])
     active = jnp.broadcast_to(active, jitter.order.shape)
     scale, tint, shift = (v[:, None, None] for v in jax.vmap(_compose)(jitter, active, mean))
     return jnp.clip(scale[..., None] * x + (tint * grey + shift)[..., None], 0, 1)
@@ -125,6 +136,14 @@ def _compose(jitter: Jitter, active: jax.Array, mean: jax.Array) -> tuple[jax.Ar
         tint = jnp.where(operation == _SATURATION, tint + (1 - f) * scale, f * tint)
         scale = f * scale
     return scale, tint, shift
+
+
+def _exact_mean(grey: jax.Array) -> jax.Array:
+    """(B,) means of (B, S, S) in [0, 1], in fixed point: the order of an integer sum doesn't matter, so that a
+    crop's mean is the same whatever else is in its batch."""
+    pixels = grey.shape[1] * grey.shape[2]
+    unit = 2.0 ** (30 - (pixels - 1).bit_length())
+    return jnp.round(grey * unit).astype(jnp.int32).sum(axis=(1, 2)).astype(jnp.float32) / (unit * pixels)
 
 
 def _grey(x: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ssl_single_image.augment import blur, geometry, photometric
 from ssl_single_image.augment.resample import lookup, source_points
 from ssl_single_image.augment.spec import CropSpec
+from ssl_single_image.augment.stage import stage
 from ssl_single_image.images.atlas import Atlas
 
 
@@ -62,19 +63,27 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
     Returns:
       (B, S, S, 3) in [0, 1], of type `spec.dtype`.
     """
-    place = params.geometry
+    always = atlas.width[0, 0] > 0
+    x = stage(always, lambda atlas, place: _look_up(atlas, place, spec), atlas, params.geometry)
+    if spec.jitters:
+        x = photometric.jitter_colours(x, params.jitter, spec, always)
+    if spec.blur_probability:
+        x = blur.blur(x, params.blur_sigma, spec, always)
+    if spec.noise:
+        noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(params.noise_key)
+        x = jnp.clip(x + spec.noise * noise, 0, 1)
+    return x.astype(spec.output_dtype)
+
+
+def _look_up(atlas: Atlas, place: geometry.Geometry, spec: CropSpec) -> jax.Array:
+    """(B, S, S, 3) float32 in [0, 1]."""
     x = lookup(
         atlas, place.image, place.matrix, place.centre, size=spec.size, interpolation=spec.interpolation
     )
     x = x * (1 / 255)
     if spec.border == "window":
         x = jnp.where(_within_window(place, spec.size)[..., None], x, 0.0)
-    x = photometric.jitter_colours(x, params.jitter, spec)
-    x = blur.blur(x, params.blur_sigma, spec)
-    if spec.noise:
-        noise = jax.vmap(lambda key: jax.random.normal(key, x.shape[1:]))(params.noise_key)
-        x = jnp.clip(x + spec.noise * noise, 0, 1)
-    return x.astype(spec.output_dtype)
+    return x
 
 
 def _within_window(place: geometry.Geometry, size: int) -> jax.Array:

@@ -7,9 +7,6 @@ import jax.numpy as jnp
 
 from ssl_single_image.images.atlas import Atlas
 
-_LEVEL_BIAS = -0.25
-"""Added to log2 of the footprint: a level that is a little too sharp is closer to the ideal filter."""
-
 
 def source_points(matrix: jax.Array, centre: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     """Source coordinates of all pixel centres of crops.
@@ -48,8 +45,8 @@ def lookup(
     """
     y, x = source_points(matrix, centre, size)
     determinant = matrix[:, 0, 0] * matrix[:, 1, 1] - matrix[:, 0, 1] * matrix[:, 1, 0]
-    level = 0.5 * jnp.log2(jnp.maximum(jnp.abs(determinant), 1e-12)) + _LEVEL_BIAS
-    level = jnp.clip(level, 0, atlas.levels - 1)
+    footprint = 0.5 * jnp.log2(jnp.maximum(jnp.abs(determinant), 1e-12))  # mean of the two axes, in octaves
+    level = jnp.clip(footprint, 0, atlas.levels - 1)
     if interpolation == "trilinear":
         low = jnp.floor(level).astype(jnp.int32)
         high = jnp.minimum(low + 1, atlas.levels - 1)

@@ -45,6 +45,7 @@ class CropSpec:
     Attributes:
       size: side S of the crop in pixels, in [4, 4096].
       min_area: smallest window, as a fraction of the source's area (of the initial crop's, where that is on).
+        With 1 every window is the largest that fits, whatever the shape of the source.
       max_area: largest window, in [min_area, 1].
       area_law: the area fraction is drawn from U(min_area, max_area) ("uniform") or is log-uniform ("log").
       aspect: gamma in (0, 1]; height / width of the window is log-uniform in [gamma, 1 / gamma].
@@ -64,7 +65,9 @@ class CropSpec:
       blur_probability: probability of a Gaussian blur.
       blur_sigma: (low, high), range of its standard deviation in pixels of the crop, drawn uniformly.
       noise: standard deviation of additive Gaussian noise, in units of the [0, 1] range; 0: off.
-      interpolation: "bilinear" (nearest mip level), "trilinear" (two levels) or "bicubic" (nearest level).
+      interpolation: "trilinear" (four taps in each of two mip levels: the closest to an ideal antialiased
+        resize), "bilinear" (four taps in the nearest level: half the work) or "bicubic" (sixteen taps in the
+        nearest level: sharper where crops are magnified).
       image_choice: of several sources, draw one with equal chances or in proportion to its area.
       dtype: type of the rendered pixels, "float32" or "bfloat16"; arithmetic is float32.
 
@@ -91,7 +94,7 @@ class CropSpec:
     blur_probability: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     noise: float = 0.0
-    interpolation: str = "bilinear"
+    interpolation: str = "trilinear"
     image_choice: str = "uniform"
     dtype: str = "float32"
 

@@ -7,6 +7,7 @@ A command module has `define(flag_values, argv)`, which adds its flags, and `mai
 from __future__ import annotations
 
 import difflib
+import logging as std_logging
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -56,6 +57,7 @@ def run(name: str, define: Define, main: Main, argv: Sequence[str] | None = None
     argv = list(sys.argv if argv is None else argv)
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_ours_or_serious)
     flags.FLAGS.mark_as_parsed()  # grain and absl.logging ask the global flags, of which we define none
     try:
         args = parse(name, define, argv)
@@ -67,6 +69,11 @@ def run(name: str, define: Define, main: Main, argv: Sequence[str] | None = None
         sys.stderr.write(f"{name}: {end}\n")
         sys.exit(end.status)
     sys.exit(0)
+
+
+def _ours_or_serious(record: std_logging.LogRecord) -> bool:
+    """Orbax logs every file it touches at our level; from other packages only warnings are shown."""
+    return record.levelno >= std_logging.WARNING or "ssl_single_image" in record.pathname
 
 
 def parse(name: str, define: Define, argv: Sequence[str]) -> flags.FlagValues:

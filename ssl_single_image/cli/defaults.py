@@ -49,7 +49,7 @@ def optimizer() -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(
         {
             "name": "sgd",
-            "learning_rate": 0.1,
+            "learning_rate": 0.05,
             "schedule": "cosine",
             "boundaries": (0.3, 0.6, 0.8),
             "factors": (0.1, 0.1, 0.1),

@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from ssl_single_image import augment, datasets, images, models, parallel
 from ssl_single_image.analysis import grids
-from ssl_single_image.cli import common
+from ssl_single_image.cli import common, sample
 from ssl_single_image.objectives import OBJECTIVES, Setup
 from ssl_single_image.parallel import distributed
 from ssl_single_image.training import loop, optim, workdir
@@ -25,11 +25,16 @@ from ssl_single_image.types import Batch, EncoderSpec, InputError
 FREE = ("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "data_dir")
 """Config keys that a resumed run may change: none of them touches the parameters."""
 
+SAMPLES = 48
+"""Crops drawn in samples.png."""
+
 
 def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
     common.define_config(flag_values, argv)
     common.define_workdir(flag_values, "Folder of the run; one that holds this run already is gone on with.")
-    flags.DEFINE_integer("devices", 0, "Use only so many devices; 0: all.", lower_bound=0, flag_values=flag_values)
+    flags.DEFINE_integer(
+        "devices", 0, "Use only so many devices; 0: all.", lower_bound=0, flag_values=flag_values
+    )
 
 
 def main(args: flags.FlagValues) -> None:
@@ -52,7 +57,8 @@ def main(args: flags.FlagValues) -> None:
     record = config.to_dict() | {"inputs": origin}
     workdir.claim(folder, record, FREE)
     if not entry.labelled and jax.process_index() == 0:
-        grids.save_crops(folder / "samples.png", data.example, crop, seed=config.seed)
+        sheet = sample.crop_sheet(images.load_source(config.source), crop, SAMPLES, config.seed)
+        grids.save_image(sheet, folder / "samples.png")
     loop.train(
         entry.make(setup),
         plan,
@@ -119,10 +125,14 @@ def single_image_data(
 ) -> tuple[loop.Data, int, list[dict[str, Any]]]:
     """The source images as an atlas that every step gets, and what they were."""
     sources = images.load_source(config.source)
-    augment.check_source(crop, [source.pixels.shape for source in sources])
+    augment.check_source(crop, [s.pixels.shape for s in sources], [s.name for s in sources])
     atlas = images.build_atlas([source.pixels for source in sources])
     origin = [
-        {"name": s.name, "shape": list(s.pixels.shape), "sha256": hashlib.sha256(s.pixels.tobytes()).hexdigest()}
+        {
+            "name": s.name,
+            "shape": list(s.pixels.shape),
+            "sha256": hashlib.sha256(s.pixels.tobytes()).hexdigest(),
+        }
         for s in sources
     ]
     atlas = jax.device_put(atlas)

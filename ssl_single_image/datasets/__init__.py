@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
-import functools
 from collections.abc import Callable, Sequence
 
 from ssl_single_image.datasets import folder, photos, tfds
@@ -17,8 +17,49 @@ KINDS: dict[str, Loader] = {"photos": photos.load, "folder": folder.load, "tfds"
 
 ALIASES = {"cifar10": "tfds:cifar10", "cifar100": "tfds:cifar100", "imagenet": "tfds:imagenet2012"}
 
-__all__ = ["ALIASES", "KINDS", "LabelledSet", "MemorySplit", "Split", "load"]
+_TAKES_ARGUMENT = {"folder": "folder:PATH", "tfds": "tfds:NAME"}
+
+__all__ = ["ALIASES", "KINDS", "LabelledSet", "MemorySplit", "Split", "load", "parse"]
 
 
 def load(name: str, *, data_dir: str | None = None, size: int, exclude: Sequence[str] = ()) -> LabelledSet:
-    pass
+    """Opens a labelled set by name.
+
+    Args:
+      name: `photos`, `cifar10`, `cifar100`, `imagenet`, `folder:PATH`, or `tfds:NAME` for any other image set
+        that was prepared with TFDS.
+      data_dir: where prepared sets lie, and relative folders; None: TFDS's own folder.
+      size: the encoder's input side in pixels, see `records.Layout.choose`.
+      exclude: source images of the pretraining that must not be measured on; only `photos` has any.
+
+    Raises:
+      InputError: unknown or missing set, an unreadable image, only one class, no images.
+    """
+    kind, argument = parse(name)
+    labelled = KINDS[kind](argument, data_dir=data_dir, size=size, exclude=exclude)
+    if len(labelled.classes) < 2:
+        raise InputError(f"data set {name} has one class ({labelled.classes[0]}); a probe needs two or more")
+    for split, images in (("training", labelled.train), ("test", labelled.test)):
+        if not len(images):
+            raise InputError(f"data set {name} has no {split} images")
+    return dataclasses.replace(labelled, name=name)
+
+
+def parse(name: str) -> tuple[str, str]:
+    """The kind and the argument in a set's name: `cifar10` -> ("tfds", "cifar10").
+
+    Raises:
+      InputError: there is no such kind.
+    """
+    kind, _, argument = ALIASES.get(name, name).partition(":")
+    if kind not in KINDS:
+        raise InputError(_unknown(name))
+    return kind, argument
+
+
+def _unknown(name: str) -> str:
+    known = [kind for kind in KINDS if kind not in _TAKES_ARGUMENT] + list(ALIASES)
+    forms = ", ".join([*known, *_TAKES_ARGUMENT.values()])
+    near = difflib.get_close_matches(name.lower(), known, n=2)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"unknown data set {name!r}{hint} (there are {forms})"

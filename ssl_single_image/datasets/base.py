@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import sys
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
@@ -62,10 +61,7 @@ class LabelledSet:
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Which images make up a shard's part of each batch, for any batch without those before it.
-
-    The argument `position` counts a shard's own images through all its batches. See `Split.batches`.
-    """
+    """Which images make up a shard's part of each batch, for any batch without those before it; see `Split.batches`."""
 
     count: int
     batch_size: int
@@ -89,12 +85,6 @@ class Order:
         """Batches in all; None: no end."""
         return -(-self.count // self.batch_size) if self.seed is None else None
 
-    @property
-    def positions(self) -> int:
-        """Images of this shard in all its batches; without an end, more than are ever read."""
-        last = self.batches
-        return sys.maxsize if last is None else (last - 1) * self.local + len(self.batch(last - 1))
-
     def batch(self, number: int) -> np.ndarray:
         """Indices of the shard's images in batch `number`, int64."""
         first = self.shard[0] * self.local
@@ -105,11 +95,6 @@ class Order:
         epoch, place = divmod(number, self.count // self.batch_size)
         begin = place * self.batch_size + first
         return _permutation(self.seed, epoch, self.count)[begin : begin + self.local]
-
-    def at(self, position: int) -> int:
-        """Index of the image at a position."""
-        number, place = divmod(position, self.local)
-        return int(self.batch(number)[place])
 
     def numbers(self, start: int) -> Iterator[int]:
         """Batch numbers from `start` on."""

@@ -39,12 +39,23 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
       argument: the folder, with `~` for the home folder; a relative one is looked for in `data_dir` first.
       data_dir: see above.
       size: see `records.Layout.choose`.
-      exclude: must be empty.
+      exclude: not used: built-in photographs are not in such sets.
 
     Raises:
       InputError: no such folder, no train or test folder in it, differing classes, a class without images,
         an unreadable image.
     """
+    classes, splits = open_records(argument, data_dir)
+    paths = [path for records in splits.values() for path in records.paths]
+    layout = Layout.choose(size, _one_size(paths))
+    train, test = (
+        open_split(records, layout, f"reading {argument}, {split}") for split, records in splits.items()
+    )
+    return LabelledSet(f"folder:{argument}", classes, train, test)
+
+
+def open_records(argument: str, data_dir: str | None) -> tuple[tuple[str, ...], dict[str, FolderRecords]]:
+    """Class names, and the image files under "train" and "test"; arguments and errors as `load`."""
     root = _find(argument, data_dir)
     classes, train = scan(_subfolder(root, TRAIN_NAMES))
     test_folder = _subfolder(root, TEST_NAMES)
@@ -52,13 +63,7 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
     if classes != test_classes:
         odd = sorted(set(classes) ^ set(test_classes))
         raise InputError(f"{root}: classes in train and in {test_folder.name} differ: {', '.join(odd[:5])}")
-    layout = Layout.choose(size, _one_size([*train.paths, *test.paths]))
-    return LabelledSet(
-        f"folder:{argument}",
-        classes,
-        open_split(train, layout, f"reading {root.name}/train"),
-        open_split(test, layout, f"reading {root.name}/{test_folder.name}"),
-    )
+    return classes, {"train": train, "test": test}
 
 
 def scan(folder: Path) -> tuple[tuple[str, ...], FolderRecords]:
@@ -98,7 +103,9 @@ def _subfolder(root: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (root / name).is_dir():
             return root / name
-    raise InputError(f"{root}: no folder {' or '.join(names)} in it; images belong into {root}/{names[0]}/CLASS/")
+    raise InputError(
+        f"{root}: no folder {' or '.join(names)} in it; images belong into {root}/{names[0]}/CLASS/"
+    )
 
 
 def _one_size(paths: Sequence[Path]) -> tuple[int, int] | None:

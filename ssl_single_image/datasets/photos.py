@@ -21,8 +21,8 @@ TEST_PER_CLASS = 160
 
 _GRID = 4  # blocks along each side of a photograph
 _TEST_COLUMNS = (1, 3, 0, 2)  # of each row of blocks: one test block in every row and every column
-_GAP = 0.04  # between blocks, as are the windows' sides below a fraction of the shorter side
-_WINDOW = (0.1, 0.2)
+_GAP = 0.04  # between blocks, as a fraction of the photograph's shorter side
+_WINDOW = (0.1, 0.2)  # side of a crop, the same
 _SCENES = {"motorcycle_left": "motorcycle", "motorcycle_right": "motorcycle"}  # two views of one scene
 
 
@@ -48,7 +48,9 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
     left_out = {_scene(name.removeprefix(builtin.PREFIX)) for name in exclude}
     names = tuple(name for name in builtin.colour_photographs() if _scene(name) not in left_out)
     if len(names) < 2:
-        raise InputError(f"data set photos: {len(names)} photographs left after those excluded; two are needed")
+        raise InputError(
+            f"data set photos: {len(names)} photographs left after those excluded; two are needed"
+        )
     photographs = [builtin.load(name) for name in names]
     train = _split(photographs, TRAIN_PER_CLASS, size, test=False)
     return LabelledSet("photos", names, train, _split(photographs, TEST_PER_CLASS, size, test=True))

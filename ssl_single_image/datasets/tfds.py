@@ -61,7 +61,7 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
       argument: TFDS name, NAME or NAME/CONFIG.
       data_dir: folder that holds NAME/; None: TFDS's own (TFDS_DATA_DIR, or ~/tensorflow_datasets).
       size: see `records.Layout.choose`.
-      exclude: must be empty.
+      exclude: not used: built-in photographs are not in such sets.
 
     Raises:
       InputError: unknown, not prepared, prepared in another file format, no test split, or not a set of
@@ -85,11 +85,11 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
 
     def open_one(split: str) -> Any:
         source = builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
-        return open_split(TfdsRecords(f"{argument} {split}", source, image, label), layout, f"{argument} {split}")
+        return open_split(
+            TfdsRecords(f"{argument} {split}", source, image, label), layout, f"{argument} {split}"
+        )
 
-    return LabelledSet(
-        argument, tuple(builder.info.features[label].names), open_one("train"), open_one(test)
-    )
+    return LabelledSet(argument, tuple(builder.info.features[label].names), open_one("train"), open_one(test))
 
 
 def data_folder(data_dir: str | None) -> Path:
@@ -106,14 +106,20 @@ def find(argument: str, data_dir: str | None) -> Path:
     folder = data_folder(data_dir)
     if not argument:
         raise InputError("data set tfds: give a name, as tfds:NAME")
-    places = [p.parent for depth in ("", "*/", "*/*/") for p in (folder / argument).glob(depth + _FEATURES)]
+    places = versions(folder / argument)
     if not places:
-        raise InputError(_missing(argument, folder))
+        raise InputError(missing_set(argument, folder))
     holders = {place.parent for place in places}
     if len(holders) > 1:
         names = sorted(str(holder.relative_to(folder)) for holder in holders)
         raise InputError(f"data set {argument} has several configs in {folder}; name one: {', '.join(names)}")
     return max(places, key=_version)
+
+
+def versions(folder: Path) -> list[Path]:
+    """Folders of prepared versions under NAME/ or NAME/CONFIG/, those left half-written aside."""
+    found = [path.parent for depth in ("", "*/", "*/*/") for path in folder.glob(depth + _FEATURES)]
+    return [place for place in found if not place.name.startswith("incomplete.")]
 
 
 def prepare_command(argument: str, data_dir: Path | None) -> str:
@@ -126,7 +132,8 @@ def _version(place: Path) -> tuple[int, ...]:
     return tuple(int(part) if part.isdigit() else -1 for part in place.name.split("."))
 
 
-def _missing(argument: str, folder: Path) -> str:
+def missing_set(argument: str, folder: Path) -> str:
+    """What to say, and to do, about a set that is not in `folder`."""
     import tensorflow_datasets as tfds
 
     name = argument.split("/")[0]

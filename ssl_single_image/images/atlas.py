@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ import numpy as np
 from ssl_single_image.types import InputError
 
 _MAX_ROWS = 2**31 - 1
+_STRIP = 512
 _FRACTION = 8
 """Fractional bits that pixels are carried with from level to level."""
 _TAPS = (-3, -9, 29, 111, 111, 29, -9, -3)
@@ -104,7 +105,7 @@ def atlas_from_batch(image: jax.Array, extent: jax.Array) -> Atlas:
     levels = [_extend(image, extent)]
     fixed = levels[0].astype(jnp.int32) << _FRACTION
     for level in range(1, depth):
-        fixed = _halve(_halve(fixed, axis=1), axis=2)
+        fixed = _halve(_halve(fixed, axis=2), axis=1)
         fixed = _extend(fixed, -(-extent // 2**level))
         levels.append(_to_bytes(fixed))
     starts = np.cumsum([0] + [batch * stride**2 for stride in strides[:-1]])
@@ -130,28 +131,33 @@ def _extend(image: jax.Array, extent: jax.Array) -> jax.Array:
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
     """All levels of one image down to one pixel; what is carried on keeps its fraction and its overshoot."""
-    levels, fixed = [image], image[None].astype(np.int32) << _FRACTION
+    levels, fixed = [image], image[None]
     while max(fixed.shape[1:3]) > 1:
-        fixed = _halve(_halve(fixed, axis=1), axis=2)
+        # The source in int32 would take four times its size, so the first halving takes it in strips.
+        strips = np.array_split(fixed, -(-fixed.shape[1] // _STRIP), axis=1)
+        fixed = np.concatenate([_halve(_to_fixed(strip), axis=2) for strip in strips], axis=1)
+        fixed = _halve(fixed, axis=1)
         levels.append(_to_bytes(fixed)[0])
     return levels
 
 
 def _halve(a: _Array, axis: int) -> _Array:
     """Halves one axis of (B, H, W, 3) int32, repeating edge pixels beyond the borders; odd sides round up."""
-    xp = np if isinstance(a, np.ndarray) else jnp
     half = -(-a.shape[axis] // 2)
     reach = len(_TAPS) // 2 - 1
     pad = [(0, 0)] * 4
     pad[axis] = (reach, reach + 2 * half - a.shape[axis])
-    padded = xp.pad(a, pad, mode="edge")
+    padded = (np if isinstance(a, np.ndarray) else jnp).pad(a, pad, mode="edge")
     along = [slice(None)] * 4
-    total = None
+    total: Any = _UNIT // 2  # rounds to nearest
     for k, tap in enumerate(_TAPS):
         along[axis] = slice(k, k + 2 * half, 2)
-        part = padded[tuple(along)] * tap
-        total = part if total is None else total + part
-    return (total + _UNIT // 2) // _UNIT
+        total = total + padded[tuple(along)] * tap
+    return total // _UNIT
+
+
+def _to_fixed(pixels: np.ndarray) -> np.ndarray:
+    return pixels if pixels.dtype == np.int32 else pixels.astype(np.int32) << _FRACTION
 
 
 def _to_bytes(fixed: _Array) -> _Array:

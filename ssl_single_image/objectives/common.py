@@ -123,7 +123,7 @@ def update(setup: Setup, state: State, loss: LossFunction, axis_name: str | None
     updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = reduce_metrics(metrics, axis_name)
-    metrics["grad_norm"] = (optax.global_norm(grads), jnp.float32(1))
+    metrics["grad_norm"] = (optax.tree.norm(grads), jnp.float32(1))
     return state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state
     ), metrics

@@ -21,15 +21,7 @@ def make(setup: common.Setup) -> Objective:
 
     def step(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> tuple[State, Metrics]:
         crops = common.training_crops(setup, state.step, inputs, axis_name)
-        flip_key, dropout_key = jax.random.split(key)
-        keys = common.position_keys(flip_key, setup.batch_size, axis_name)
-        flip = jax.vmap(lambda k: jax.random.bernoulli(k, setup.view_hflip))(keys)
-        crops = jnp.where(flip[:, None, None, None], crops[:, :, ::-1], crops)
-        views, labels = rotations(setup.normalise(crops))
-        dropout_key = common.replica_key(dropout_key, axis_name)
-        network = setup.network(ROTATIONS, axis_name)
-        loss = common.classification_loss(network, state, views, labels, dropout_key)
-        return common.update(setup, state, loss, axis_name)
+        return update(setup, state, key, crops, axis_name=axis_name)
 
     def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
         crops = common.held_out_crops(setup, key, inputs, axis_name)
@@ -38,6 +30,23 @@ def make(setup: common.Setup) -> Objective:
         return common.reduce_metrics(common.classification_metrics(logits, labels), axis_name)
 
     return Objective(init, step, evaluate, lambda state: common.trunk(setup, state))
+
+
+def update(
+    setup: common.Setup, state: State, key: jax.Array, crops: jax.Array, *, axis_name: str | None
+) -> tuple[State, Metrics]:
+    """One optimisation step on this replica's crops (B, S, S, 3) in [0, 1]."""
+    flip_key, dropout_key = jax.random.split(key)
+    if setup.view_hflip:
+        keys = common.position_keys(flip_key, setup.batch_size, axis_name)
+        flip = jax.vmap(lambda k: jax.random.bernoulli(k, setup.view_hflip))(keys)
+        crops = jnp.where(flip[:, None, None, None], crops[:, :, ::-1], crops)
+    views, labels = rotations(setup.normalise(crops))
+    network = setup.network(ROTATIONS, axis_name)
+    loss = common.classification_loss(
+        network, state, views, labels, common.replica_key(dropout_key, axis_name)
+    )
+    return common.update(setup, state, loss, axis_name)
 
 
 def rotations(crops: jax.Array) -> tuple[jax.Array, jax.Array]:

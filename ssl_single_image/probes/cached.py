@@ -46,10 +46,10 @@ def extract(
     setup: linear.Setup, state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None
 ) -> tuple[State, Metrics]:
     """A Step (bind `setup`) that appends one batch's features to the cache, in place where the state is donated."""
-    keys = jax.random.split(key, inputs.label.shape[0])  # drawn from, but a plain view has nothing random
+    del key
     cache: Cache = state.extras["cache"]
     dtype = jax.tree.leaves(cache.features)[0].dtype
-    x = linear.render(setup, keys, inputs, None)
+    x = linear.central_views(inputs, setup.encoder.size)
     new = Cache(linear.encode(setup, state.extras["encoder"], x, dtype), inputs.label)
     if axis_name is not None:
         new = lax.all_gather(new, axis_name, tiled=True)

@@ -18,6 +18,7 @@ import optax
 from jax import lax
 
 from ssl_single_image import augment, models
+from ssl_single_image.augment.resample import lookup
 from ssl_single_image.images import atlas_from_batch
 from ssl_single_image.objectives.common import position_keys, reduce_metrics
 from ssl_single_image.probes import pooling
@@ -93,11 +94,14 @@ def published(setup: Setup) -> Probe:
         return init_state(setup, key, {"encoder": variables(encoder)})
 
     def step(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> tuple[State, Metrics]:
-        keys = position_keys(key, setup.batch_size, axis_name)
-        features = encode(setup, state.extras["encoder"], render(setup, keys, inputs, setup.crop))
+        if setup.crop is None:
+            x = central_views(inputs, setup.encoder.size)
+        else:
+            x = random_views(position_keys(key, setup.batch_size, axis_name), inputs, setup.crop)
+        features = encode(setup, state.extras["encoder"], x)
         mean, var = moments(features, axis_name)
-        x = {layer: normalise(f, mean[layer], var[layer]) for layer, f in features.items()}
-        state, measured = update(setup, state, x, inputs.label, axis_name)
+        normal = {layer: normalise(f, mean[layer], var[layer]) for layer, f in features.items()}
+        state, measured = update(setup, state, normal, inputs.label, axis_name)
         running = jax.tree.map(
             lambda old, new: MOMENTUM * old + (1 - MOMENTUM) * new,
             state.batch_stats,
@@ -109,13 +113,11 @@ def published(setup: Setup) -> Probe:
         def predict(x: jax.Array) -> dict[str, jax.Array]:
             return heads(state.params, standardise(state, encode(setup, state.extras["encoder"], x)))
 
+        del key
         if setup.test == "ten_crop":
             logits = ten_crop(predict, setup.encoder.size, inputs)
         else:
-            keys = jax.random.split(
-                key, inputs.label.shape[0]
-            )  # drawn from, but a plain view has nothing random
-            logits = predict(render(setup, keys, inputs, None))
+            logits = predict(central_views(inputs, setup.encoder.size))
         return reduce_metrics(metrics(logits, inputs.label), axis_name)
 
     return Probe(init, step, evaluate)
@@ -133,13 +135,23 @@ def init_state(setup: Setup, key: jax.Array, extras: PyTree) -> State:
 
 
 def variables(encoder: EncoderVariables) -> dict[str, PyTree]:
-    return {"params": encoder.params, "batch_stats": encoder.batch_stats}
+    """A copy of the encoder's variables, for a state that will be donated."""
+    return jax.tree.map(jnp.array, {"params": encoder.params, "batch_stats": encoder.batch_stats})
 
 
-def render(setup: Setup, keys: jax.Array, batch: Batch, crop: augment.CropSpec | None) -> jax.Array:
-    """One view of every image: (B, S, S, 3) in [0, 1]; without `crop` the largest central square."""
-    spec = crop or augment.CropSpec.preset("plain", setup.encoder.size)
-    return augment.render_views(atlas_from_batch(batch.image, batch.extent), keys, spec)
+def random_views(keys: jax.Array, batch: Batch, crop: augment.CropSpec) -> jax.Array:
+    """One view of every image, drawn from its key: (B, S, S, 3) in [0, 1]."""
+    return augment.render_views(atlas_from_batch(batch.image, batch.extent), keys, crop)
+
+
+def central_views(batch: Batch, size: int) -> jax.Array:
+    """The largest central square of every image at `size` pixels: (B, size, size, 3) in [0, 1]."""
+    extent = jnp.asarray(batch.extent, jnp.float32)
+    scale = extent.min(-1) / size
+    matrix = scale[:, None, None] * jnp.eye(2)
+    index = jnp.arange(len(batch.label), dtype=jnp.int32)
+    atlas = atlas_from_batch(batch.image, batch.extent)
+    return lookup(atlas, index, matrix, extent / 2, size=size, interpolation="bilinear") / 255
 
 
 def encode(
@@ -148,6 +160,7 @@ def encode(
     """Pooled features of every layer of the frozen encoder: (B, S, S, 3) in [0, 1] -> layer -> (B, F)."""
     spec = setup.encoder
     backbone = models.build_backbone(spec.backbone, spec.options)
+    taps: Any
     _, taps = backbone.apply(encoder, augment.normalise(x, spec.mean, spec.std), train=False)
     return lax.stop_gradient(pooling.flatten(setup.pools, taps, dtype))
 

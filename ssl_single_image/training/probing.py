@@ -13,6 +13,7 @@ import numpy as np
 
 from ssl_single_image import parallel
 from ssl_single_image.datasets import Split
+from ssl_single_image.datasets.base import numpy_batch
 from ssl_single_image.probes import cached, linear
 from ssl_single_image.training import metrics as metrics_lib
 from ssl_single_image.training.checkpoint import LoadedEncoder
@@ -168,7 +169,7 @@ def _padded(batch: Batch, count: int, batch_size: int) -> Batch:
     rows = np.zeros(batch_size, np.int64)
     rows[:count] = np.arange(count)
     label = np.where(np.arange(batch_size) < count, np.asarray(batch.label)[rows], -1).astype(np.int32)
-    return Batch(np.asarray(batch.image)[rows], label, np.asarray(batch.extent)[rows])  # type: ignore[arg-type]
+    return numpy_batch(np.asarray(batch.image)[rows], label, np.asarray(batch.extent)[rows])
 
 
 def _own_part(batch: Batch) -> Batch:
@@ -191,8 +192,8 @@ def _result(loaded: LoadedEncoder, setup: linear.Setup, metrics: Metrics) -> dic
     values = metrics_lib.means(metrics, "test")
     layers = {
         layer: {
-            "top1": 100 * values[f"test/{layer}/top1"],
-            "top5": 100 * values[f"test/{layer}/top5"],
+            "top1": round(100 * values[f"test/{layer}/top1"], 4),
+            "top5": round(100 * values[f"test/{layer}/top5"], 4),
             "features": features,
         }
         for layer, features in setup.features.items()

@@ -1,0 +1,19 @@
+"""Your own images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg.
+
+ssl-single-image probe --config configs/probe/folder.py:path=PATH --checkpoint runs/rotnet --workdir runs/folder
+
+Arguments: `path`, and `protocol`: "cached" (features computed once, quick) or "published" (random views, ten crops).
+"""
+
+import ml_collections
+
+from ssl_single_image.cli import probe_defaults
+from ssl_single_image.cli.common import parse_arg
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    arg = parse_arg(arg, path="", protocol="cached")
+    protocols = {"cached": probe_defaults.cached, "published": probe_defaults.published}
+    if arg.protocol not in protocols:
+        raise ValueError(f"config argument protocol={arg.protocol}: expected one of {', '.join(protocols)}")
+    return protocols[arg.protocol](f"folder:{arg.path}")

@@ -1,0 +1,51 @@
+"""The filters of the first convolution as a picture."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+from PIL import Image
+
+from ssl_single_image.types import EncoderVariables
+
+
+def first_layer(encoder: EncoderVariables, *, cell: int = 48, gap: int = 4) -> np.ndarray:
+    """All filters of conv1 in a square grid, each stretched to its own full contrast, zero in mid grey.
+
+    Args:
+      encoder: its conv1 kernel is (k, k, C, D); C = 3 is shown in colour, otherwise the channels side by side.
+      cell: side of a filter in pixels, about: filters are enlarged by a whole factor, without smoothing.
+      gap: pixels of white between filters.
+
+    Returns:
+      (H, W, 3) uint8.
+    """
+    kernel = np.asarray(encoder.params["conv1"]["kernel"], np.float32)
+    peak = np.abs(kernel).max((0, 1, 2), keepdims=True)
+    tiles = np.moveaxis(0.5 + 0.5 * kernel / np.maximum(peak, 1e-12), 3, 0)
+    if tiles.shape[-1] != 3:
+        tiles = np.repeat(np.concatenate(np.moveaxis(tiles, 3, 0), axis=2)[..., None], 3, axis=3)
+    scale = max(1, round(cell / kernel.shape[0]))
+    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    return np.round(255 * _grid(tiles, gap)).astype(np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """(H, W, 3) uint8 as a PNG file."""
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "png")
+    return out.getvalue()
+
+
+def _grid(tiles: np.ndarray, gap: int) -> np.ndarray:
+    """(N, h, w, 3) side by side on white, in rows as near to a square as can be."""
+    count, height, width, _ = tiles.shape
+    columns = max(1, round(math.sqrt(count * height / width)))
+    rows = -(-count // columns)
+    canvas = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), np.float32)
+    for number, tile in enumerate(tiles):
+        y, x = number // columns * (height + gap), number % columns * (width + gap)
+        canvas[y : y + height, x : x + width] = tile
+    return canvas

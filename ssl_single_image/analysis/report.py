@@ -1,0 +1,193 @@
+"""One page about any mix of finished runs: what was trained, how it went, what the probes say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl_single_image.analysis import figures, filters, page, tables
+from ssl_single_image.training import load_encoder, workdir
+from ssl_single_image.training.checkpoint import CHECKPOINTS
+from ssl_single_image.training.metrics import METRICS
+from ssl_single_image.types import InputError
+
+PROBE, SAMPLES = "probe.json", "samples.png"
+SUMMARY = ("objective", "source", "dataset", "backbone", "steps", "batch_size", "crops", "seed")
+"""Fields of a run's config that its summary shows, where it has them."""
+
+
+def build(folder: Path, runs: Sequence[Path]) -> None:
+    """Writes the report on `runs` to `folder`: `index.html`, the tables and the pictures it shows.
+
+    Args:
+      folder: made if it is not there; must not be one of the runs.
+      runs: workdirs of `pretrain` and `probe`, told apart by their files.
+
+    Raises:
+      InputError: a folder is no workdir, or one whose run wrote nothing to show yet.
+    """
+    if (folder / workdir.CONFIG).exists() or (folder.exists() and not folder.is_dir()):
+        raise InputError(f"--workdir {folder}: holds a run or is a file; give the report a folder of its own")
+    files: dict[str, str | bytes] = {}
+    probes, pretrained = [], []
+    for path, name in zip(runs, _names(runs), strict=True):
+        if _is_probe(path):
+            probes.append(_read_probe(path))
+        else:
+            pretrained.append(_pretraining(path, name, files))
+    sections = [_probe(probe, number, files) for number, probe in enumerate(tables.merge(probes), 1)]
+    if probes:
+        merged = tables.merge(probes)
+        files["probes.md"] = "\n".join(tables.full_markdown(probe) for probe in merged)
+        files["probes.csv"] = tables.to_csv(merged)
+        files["probes.json"] = json.dumps(merged, indent=2) + "\n"
+    content = {"title": "Self-supervision from a single image", "probes": sections, "runs": pretrained}
+    files["index.html"] = page.render(content)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        workdir.write_whole(folder / name, data)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """A short name for each run, fit for a file name: that of its folder, numbered where two have the same."""
+    names: list[str] = []
+    for path in runs:
+        name = base = path.resolve().name or "run"
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{base}-{number}"
+        names.append(name)
+    return names
+
+
+def _is_probe(path: Path) -> bool:
+    """Whether a workdir is a probe's; False: of pretraining.
+
+    Raises:
+      InputError: neither, or not complete.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; report takes workdirs of pretrain and probe")
+    if (path / PROBE).exists():
+        return True
+    if not (path / workdir.CONFIG).exists():
+        raise InputError(f"{path}: neither a workdir of pretrain nor of probe (no {workdir.CONFIG} in it)")
+    config = workdir.read(path)
+    if "objective" not in config:
+        raise InputError(f"{path}: a probe that is not complete (no {PROBE}); run it again")
+    for name in (METRICS, CHECKPOINTS):
+        if not (path / name).exists():
+            raise InputError(f"{path}: a pretraining run with no {name} yet; go on with it first")
+    return False
+
+
+def _read_probe(path: Path) -> dict[str, Any]:
+    try:
+        probe = json.loads((path / PROBE).read_text())
+        for field in ("dataset", "protocol", "chance", "test_images", "classes"):
+            probe[field]
+        for result in probe["results"]:
+            for values in result["layers"].values():
+                float(values["top1"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path / PROBE}: can't be read ({type(error).__name__}: {error})") from error
+    return probe
+
+
+def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[str, Any]:
+    config, rows = workdir.read(path), _read_metrics(path / METRICS)
+    loaded = load_encoder(str(path))
+    pictures = [_picture(files, f"{name}-curves.png", figures.training_curves(rows), "Training curves.")]
+    if (path / SAMPLES).exists():
+        caption = "Crops as the network sees them."
+        data = (path / SAMPLES).read_bytes()
+        pictures.append(_picture(files, f"{name}-samples.png", data, caption, pixels=True))
+    caption = f"The filters of conv1 at step {loaded.step:,}, each stretched to its full contrast."
+    shown = filters.png(filters.first_layer(loaded.encoder))
+    pictures.append(_picture(files, f"{name}-filters.png", shown, caption, pixels=True))
+    fields = [(key.replace("_", " "), config[key]) for key in SUMMARY if config.get(key) not in (None, "")]
+    fields += [("last checkpoint", f"step {loaded.step:,}"), *_last_values(rows)]
+    body = [[_cell(label), _cell(_show(value))] for label, value in fields]
+    return {
+        "name": name,
+        "summary": {"header": ["field", "value"], "rows": body, "chance": []},
+        "pictures": pictures,
+    }
+
+
+def _read_metrics(path: Path) -> list[dict[str, float]]:
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # the line on which a killed run stopped
+            continue
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{path}: no metrics in it yet; go on with the run first")
+    return rows
+
+
+def _last_values(rows: Sequence[dict[str, float]]) -> list[tuple[str, float]]:
+    last = {key: value for row in rows for key, value in row.items()}
+    names = ("train/loss", "train/accuracy", "eval/loss", "eval/accuracy")
+    return [(f"last {name}", last[name]) for name in names if name in last]
+
+
+def _picture(
+    files: dict[str, str | bytes], name: str, data: bytes, caption: str, *, pixels: bool = False
+) -> dict[str, Any]:
+    files[name] = data
+    return {"file": name, "caption": caption, "pixels": pixels}
+
+
+def _probe(probe: tables.Probe, number: int, files: dict[str, str | bytes]) -> dict[str, Any]:
+    figure = f"probe-{number}.png"
+    files[figure] = figures.accuracy(probe)
+    shown = [_accuracy_table(probe, "top1")]
+    if probe["classes"] > 5:
+        shown.append(_accuracy_table(probe, "top5"))
+    difference = tables.gains(probe)
+    if difference is not None:
+        shown.append(_gain_table(difference))
+    return {"name": probe["dataset"], "setting": tables.setting(probe), "tables": shown, "figure": figure}
+
+
+def _accuracy_table(probe: tables.Probe, metric: str) -> dict[str, Any]:
+    header, rows = tables.grid(probe, metric)
+    best = {column: tables.best_rows(rows, column) for column in range(2, len(header))}
+    body = [
+        [_cell(_show(value, 1), number in best.get(column, ())) for column, value in enumerate(row)]
+        for number, row in enumerate(rows)
+    ]
+    chance = ["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)] if metric == "top1" else []
+    caption = f"{tables.NAMES[metric].capitalize()} accuracy, %:"
+    return {"header": header, "rows": body, "chance": chance, "caption": caption}
+
+
+def _gain_table(difference: tables.Probe) -> dict[str, Any]:
+    header, rows = tables.grid(difference)
+    body = [
+        [_cell(_show(row[0])), _cell(_show(row[1])), *(_cell(_signed(v)) for v in row[2:])] for row in rows
+    ]
+    caption = "Gain over the untrained network of the same backbone, points of top-1 accuracy:"
+    return {"header": header, "rows": body, "chance": [], "caption": caption}
+
+
+def _cell(text: str, best: bool = False) -> dict[str, Any]:
+    return {"text": text, "best": best}
+
+
+def _show(value: Any, digits: int = 4) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _signed(value: Any) -> str:
+    return "" if value is None else f"{value:+.1f}"

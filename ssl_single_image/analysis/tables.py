@@ -1,0 +1,139 @@
+"""Probe results as tables: Markdown for people, CSV and JSON for programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+Probe = Mapping[str, Any]
+"""What `probe.json` holds."""
+
+NAMES = {"top1": "top-1", "top5": "top-5"}
+COMPARABLE = ("dataset", "protocol", "test", "size", "train_images", "test_images", "chance")
+"""What must agree for results to stand in one table."""
+
+
+def layers(probe: Probe) -> list[str]:
+    """All layers of all results, in the order of depth."""
+    names = {layer: None for result in probe["results"] for layer in result["layers"]}
+    return sorted(names, key=lambda name: (len(name), name))
+
+
+def setting(probe: Probe) -> str:
+    """What a table needs beside it: data set, test images, chance, protocol; one line."""
+    return (
+        f"{probe['dataset']}: {probe['test_images']:,} test images, chance level {probe['chance']:.1f} %,"
+        f" {probe['protocol']} protocol"
+    )
+
+
+def grid(probe: Probe, metric: str = "top1") -> tuple[list[str], list[list[str | float | None]]]:
+    """Header and rows, one result each: checkpoint, step, then `metric` of every layer (None: no such layer)."""
+    columns = layers(probe)
+    rows = [
+        [result["checkpoint"], result["step"], *(result["layers"].get(c, {}).get(metric) for c in columns)]
+        for result in probe["results"]
+    ]
+    return ["checkpoint", "step", *columns], rows
+
+
+def markdown(probe: Probe, metric: str = "top1") -> str:
+    """A Markdown table, the best of each layer in bold, with its setting above and chance as the last row."""
+    header, rows = grid(probe, metric)
+    text: list[list[str]] = [[_code(str(row[0])), f"{row[1]:,}", *map(_percent, row[2:])] for row in rows]
+    for column in range(2, len(header)):
+        for row in best_rows(rows, column):
+            text[row][column] = f"**{text[row][column]}**"
+    if metric == "top1":
+        text.append(["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)])
+    align = ["left", *["right"] * (len(header) - 1)]
+    table = tabulate(text, header, tablefmt="pipe", colalign=align, disable_numparse=True)
+    return f"{setting(probe)}; {NAMES[metric]} accuracy, %\n\n{table}\n"
+
+
+def full_markdown(probe: Probe) -> str:
+    """The tables of top-1 and, where there are more than five classes, of top-5 accuracy."""
+    metrics = ["top1", "top5"] if probe["classes"] > 5 else ["top1"]
+    return "\n".join(markdown(probe, metric) for metric in metrics)
+
+
+def best_rows(rows: Sequence[Sequence[Any]], column: int) -> list[int]:
+    """Rows whose value equals the column's best as printed; none where there is nothing to choose from."""
+    values = [None if row[column] is None else round(row[column], 1) for row in rows]
+    known = [value for value in values if value is not None]
+    return [i for i, value in enumerate(values) if len(known) > 1 and value == max(known)]
+
+
+def to_csv(probes: Iterable[Probe]) -> str:
+    """One line a layer of a result."""
+    names = ["dataset", "protocol", "test_images", "chance", "checkpoint", "step", "layer"]
+    names += ["features", "top1", "top5"]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    for probe in probes:
+        shared = {name: probe[name] for name in names[:4]}
+        for result in probe["results"]:
+            for layer, values in result["layers"].items():
+                one = {"checkpoint": result["checkpoint"], "step": result["step"], "layer": layer}
+                writer.writerow({**shared, **one, **{name: values[name] for name in names[7:]}})
+    return out.getvalue()
+
+
+def merge(probes: Iterable[Probe]) -> list[dict[str, Any]]:
+    """Joins the results that can be compared, see COMPARABLE.
+
+    A result that occurs twice, number for number, is kept once.
+    """
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for probe in probes:
+        key = tuple(probe.get(name) for name in COMPARABLE)
+        into = merged.setdefault(key, {**probe, "results": []})
+        into["results"] += [result for result in probe["results"] if result not in into["results"]]
+    return list(merged.values())
+
+
+def gains(probe: Probe) -> dict[str, Any] | None:
+    """Top-1 of every trained result less that of the untrained network of its backbone, in points.
+
+    With several untrained networks of a backbone (several seeds), their mean is taken.
+
+    Returns:
+      In the form of a probe, or None where there is nothing to compare.
+    """
+    results = []
+    for result in probe["results"]:
+        untrained = [
+            other["layers"]
+            for other in probe["results"]
+            if is_random(other) and other["backbone"] == result["backbone"]
+        ]
+        if untrained and not is_random(result):
+            shared = [name for name in result["layers"] if all(name in layers for layers in untrained)]
+            difference = {
+                name: result["layers"][name]["top1"]
+                - sum(u[name]["top1"] for u in untrained) / len(untrained)
+                for name in shared
+            }
+            results.append(
+                {**result, "layers": {name: {"top1": value} for name, value in difference.items()}}
+            )
+    return {**probe, "results": results} if results else None
+
+
+def is_random(result: Mapping[str, Any]) -> bool:
+    """Whether a result is that of an untrained network."""
+    return result["checkpoint"].startswith("random:")
+
+
+def _percent(value: Any) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _code(text: str) -> str:
+    bar = "\\|"  # a bare one would end the cell
+    return f"`{text.replace('|', bar)}`"

@@ -1,0 +1,31 @@
+"""Stages of a computation that the compiler keeps apart.
+
+On CPU, XLA fuses a producer into every one of its consumers and computes it anew in each: with a mean and three
+colour channels after it, the lookup of a crop would run many times over (measured: ten times slower).
+`optimization_barrier` is dropped there, but a branch is a border that fusion doesn't cross. Accelerators fuse
+well by themselves and would have to wait for the branch, so they get the plain call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def stage(always: jax.Array, function: Callable[..., jax.Array], *args: Any) -> jax.Array:
+    """`function(*args)`, computed once whatever consumes it.
+
+    Args:
+      always: () bool, true at run time in a way that the compiler can't know beforehand.
+      function: pure; its arrays come as arguments.
+      *args: pytrees of arrays.
+    """
+
+    def behind_branch(*args: Any) -> jax.Array:
+        result = jax.eval_shape(function, *args)
+        return jax.lax.cond(always, function, lambda *_: jnp.zeros(result.shape, result.dtype), *args)
+
+    return jax.lax.platform_dependent(*args, cpu=behind_branch, default=function)

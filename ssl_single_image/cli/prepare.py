@@ -1,0 +1,72 @@
+"""`prepare`: puts a labelled data set where probes find it, converts a folder, or checks that one is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+
+from ssl_single_image import datasets
+from ssl_single_image.cli import common
+from ssl_single_image.types import InputError
+
+
+def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """Adds the command's flags."""
+    del argv
+
+    def text(name: str, summary: str) -> None:
+        flags.DEFINE_string(name, None, summary, flag_values=flag_values)
+
+    text("dataset", "photos, cifar10, cifar100, imagenet, folder:PATH or tfds:NAME.")
+    text("data_dir", "Folder of prepared data sets; default: TFDS's own, ~/tensorflow_datasets.")
+    text("folder", "Convert this folder of train/CLASS/* and test/CLASS/* images; needs --name.")
+    text("name", "With --folder: name of the new set, read afterwards as tfds:NAME.")
+    flags.DEFINE_bool("check", False, "Only load --dataset and print what it holds.", flag_values=flag_values)
+    flags.DEFINE_integer(
+        "size", 32, "With --check: input side of the encoder.", lower_bound=8, flag_values=flag_values
+    )
+
+
+def main(args: flags.FlagValues) -> None:
+    """Runs the command."""
+    if args.positional:
+        raise InputError(f"{args.positional[0]!r}: prepare takes flags only, such as --dataset cifar10")
+    if (args.dataset is None) == (args.folder is None):
+        raise InputError("give either --dataset or --folder")
+    if (args.folder is None) != (args.name is None):
+        raise InputError("--folder and --name go together")
+    if args.check:
+        if args.folder is not None:
+            raise InputError(
+                f"--check is for --dataset; for a folder: --check --dataset folder:{args.folder}"
+            )
+        print(describe(datasets.load(args.dataset, data_dir=args.data_dir, size=args.size)))
+        return
+    if args.folder is None:
+        kind, argument = datasets.parse(args.dataset)
+        if kind != "tfds":
+            raise InputError(f"--dataset={args.dataset}: nothing to prepare; --check shows what it holds")
+    from ssl_single_image.datasets import convert  # imports TFDS, which takes a second
+
+    if args.folder is None:
+        print(f"ready: {convert.prepare_tfds(argument, args.data_dir)}")
+    else:
+        print(f"ready: {convert.prepare_folder(args.folder, args.name, args.data_dir)}")
+        print(f"use it as --config.dataset=tfds:{args.name}")
+
+
+def describe(labelled: datasets.LabelledSet) -> str:
+    """A few lines on what a labelled set holds."""
+    batch = next(labelled.test.batches(1))
+    side = np.shape(batch.image)[1]
+    names = ", ".join(labelled.classes[:10]) + (", ..." if len(labelled.classes) > 10 else "")
+    return (
+        f"{labelled.name}: {len(labelled.train):,} training and {len(labelled.test):,} test images, "
+        f"decoded onto {side} x {side} pixels\n{len(labelled.classes)} classes: {names}"
+    )
+
+
+if __name__ == "__main__":
+    common.run("ssl-single-image prepare", define, main)

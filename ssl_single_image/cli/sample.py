@@ -1,0 +1,140 @@
+"""`sample`: draws crops as the network sees them, labelled, beside the source with their windows on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags, logging
+from PIL import Image
+from tabulate import tabulate
+
+from ssl_single_image import augment, images
+from ssl_single_image.analysis import grids
+from ssl_single_image.cli import common
+from ssl_single_image.images import builtin
+from ssl_single_image.types import InputError
+
+_LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
+_MAX_PANELS = 4
+_MAX_WINDOWS = 24
+
+
+def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
+    """Adds the command's flags."""
+    del argv
+    text, number = flags.DEFINE_string, flags.DEFINE_integer
+    text(
+        "image",
+        None,
+        "File, folder, glob pattern or builtin:NAME; builtin:list lists.",
+        flag_values=flag_values,
+    )
+    text("out", None, "Image file to write.", flag_values=flag_values)
+    number("count", 48, "Number of crops.", flag_values=flag_values)
+    text("preset", "paper", "How crops are made: paper or authors.", flag_values=flag_values)
+    number("size", 32, "Side of the crops in pixels.", flag_values=flag_values)
+    number("seed", 0, "Names the virtual data set the crops belong to.", flag_values=flag_values)
+    number("scale", 0, "Whole factor that crops are shown at; 0 picks one.", flag_values=flag_values)
+    flags.mark_flag_as_required("image", flag_values=flag_values)
+
+
+def main(args: flags.FlagValues) -> None:
+    """Runs the command."""
+    if args.image == f"{builtin.PREFIX}list":
+        print(_list_of_photographs())
+        return
+    if not args.out:
+        raise InputError("--out: missing; give the image file to write")
+    if not 1 <= args.count <= 10_000:
+        raise InputError(f"--count={args.count}: must lie in [1, 10000]")
+    if not 0 <= args.scale <= 64:
+        raise InputError(f"--scale={args.scale}: must lie in [0, 64]")
+    if not 0 <= args.seed < 2**32:
+        raise InputError(f"--seed={args.seed}: must lie in [0, 2**32)")
+    spec = augment.CropSpec.preset(args.preset, args.size)
+    sources = images.load_source(args.image)
+    augment.check_source(spec, [s.pixels.shape for s in sources], [s.name for s in sources])
+    heading = f"{args.count} crops of {spec.size} x {spec.size}, preset {args.preset}, seed {args.seed}"
+    heading += f"   ({_LEGEND})"
+    sheet = crop_sheet(sources, spec, args.count, args.seed, scale=args.scale, heading=heading)
+    grids.save_image(sheet, args.out)
+    logging.info("wrote %s (%d x %d pixels)", args.out, sheet.width, sheet.height)
+
+
+def crop_sheet(
+    sources: Sequence[images.SourceImage],
+    spec: augment.CropSpec,
+    count: int,
+    seed: int,
+    *,
+    scale: int = 0,
+    heading: str = "",
+) -> Image.Image:
+    """Crops 0..count-1 of the virtual data set named by `seed`, beside the sources that they come from.
+
+    Up to four sources are shown, and the windows of the first 24 crops.
+    """
+    atlas = images.build_atlas([source.pixels for source in sources])
+    place, jitter, crops = _draw(atlas, spec, count, seed)
+    scale = scale or max(1, round(96 / spec.size))
+    labels = [_label(place, jitter, i) for i in range(count)]
+    columns = min(count, max(4, round((1.6 * count) ** 0.5)))
+    sheet = grids.contact_sheet(list(crops), labels, columns=columns, scale=scale, heading=heading)
+    return grids.side_by_side([grids.stacked(_panels(sources, spec, place)), sheet])
+
+
+def _draw(
+    atlas: images.Atlas, spec: augment.CropSpec, count: int, seed: int
+) -> tuple[augment.Geometry, augment.Jitter, np.ndarray]:
+    """What was drawn, and the crops (count, S, S, 3), all as NumPy arrays."""
+
+    @jax.jit
+    def draw(atlas: images.Atlas, key: jax.Array) -> tuple[augment.Geometry, augment.Jitter, jax.Array]:
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+        params = jax.vmap(lambda k: augment.sample_params(k, atlas, spec))(keys)
+        return params.geometry, params.jitter, augment.render(atlas, params, spec)
+
+    return jax.tree.map(np.asarray, draw(atlas, jax.random.key(seed)))
+
+
+def _panels(
+    sources: Sequence[images.SourceImage], spec: augment.CropSpec, place: augment.Geometry
+) -> list[Image.Image]:
+    corners = np.asarray(augment.crop_corners(place, spec.size))[:_MAX_WINDOWS]
+    owner = place.image[:_MAX_WINDOWS]
+    panels = []
+    for i, source in enumerate(sources[:_MAX_PANELS]):
+        mine = np.flatnonzero(owner == i)
+        side = 640 if len(sources) == 1 else 400
+        panels.append(
+            grids.draw_windows(source.pixels, corners[mine], [str(k) for k in mine], longest_side=side)
+        )
+    return panels
+
+
+def _label(place: augment.Geometry, jitter: augment.Jitter, i: int) -> str:
+    """Three lines: number, area and aspect; rotation, shear and flips; colour factors."""
+    height, width = (float(v) for v in place.extent[i])
+    area = f"{100 * float(place.area[i]):.2g}%"
+    flips = "H" * bool(place.hflip[i]) + "V" * bool(place.vflip[i])
+    shear = f" s{float(place.shear[i]):+.0f}" if float(place.shear[i]) else ""
+    factors = [float(v[i]) for v in (jitter.brightness, jitter.contrast, jitter.saturation)]
+    hue = float(jitter.hue[i])
+    changed = hue != 0 or any(f != 1 for f in factors)
+    colour = " ".join(f"{f:.1f}" for f in factors) + f" {hue:+.2f}" if changed else "true colours"
+    return f"#{i} {area} {height / width:.2f}\n{float(place.angle[i]):+.0f}°{shear} {flips}\n{colour}"
+
+
+def _list_of_photographs() -> str:
+    rows = [
+        (builtin.PREFIX + p.name, f"{p.height} x {p.width}", p.kind, p.licence)
+        for p in builtin.PHOTOGRAPHS.values()
+    ]
+    return tabulate(rows, headers=("name", "height x width", "kind", "licence"))
+
+
+if __name__ == "__main__":
+    common.run("sample", define, main)

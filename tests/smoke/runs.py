@@ -1,0 +1,53 @@
+"""Helpers for tests that start the command line in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ssl_single_image.training.checkpoint import load_encoder
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = [
+    "--config.batch_size=4",
+    "--config.log_every=1",
+    "--config.eval_every=0",
+]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    """One CPU device; compiled programs are kept in `cache`, so that only the first process compiles."""
+    cached = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    return os.environ | cached | {"JAX_PLATFORMS": "cpu"}
+
+
+def pretrain_command(workdir: Path, *overrides: str) -> list[str]:
+    command = [sys.executable, "-m", "ssl_single_image.cli.pretrain"]
+    config = "--config=configs/pretrain/rotnet.py:preset=demo,image=builtin:coffee"
+    return [*command, config, f"--workdir={workdir}", *TINY, *overrides]
+
+
+def run(command: list[str], cache: Path, **changes: str) -> subprocess.CompletedProcess:
+    """Runs a command from the project's root and returns what it printed."""
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(cache) | changes,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def parameters(workdir: Path) -> dict[str, np.ndarray]:
+    encoder = load_encoder(str(workdir)).encoder
+    return {
+        f"{layer}.{name}": np.asarray(x)
+        for layer, block in encoder.params.items()
+        for name, x in block.items()
+    }

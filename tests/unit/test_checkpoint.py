@@ -1,0 +1,126 @@
+"""Checkpoints: what goes in comes out, and what is damaged or foreign is refused."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ssl_single_image import models
+from ssl_single_image.training.checkpoint import CheckpointStore, load_encoder
+from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, State
+
+SPEC = EncoderSpec("cifar32", {"sobel": False}, 32, models.MEAN, models.STD)
+OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-3), optax.adam(optax.constant_schedule(0.1)))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return models.untrained(SPEC, jax.random.key(1))
+
+
+def make_state(step=3, width=4, dtype=jnp.float32):
+    params = {"a": {"kernel": jnp.arange(width, dtype=dtype)}}
+    return State(jnp.int32(step), params, {}, OPTIMIZER.init(params), {"labels": jnp.arange(5)})
+
+
+def save(workdir, encoder, *steps, losses=()):
+    store = CheckpointStore(workdir, keep=5)
+    for step, loss in zip(steps, losses or [1.0] * len(steps), strict=True):
+        store.save(make_state(step), encoder, {"source": "builtin:coffee"}, {"eval/loss": loss})
+    store.close()
+
+
+def test_state_comes_back_bit_for_bit(tmp_path, encoder):
+    save(tmp_path, encoder, 3)
+    restored = CheckpointStore(tmp_path).restore(jax.eval_shape(make_state))
+    want = make_state()
+    assert jax.tree.structure(restored) == jax.tree.structure(want)
+    for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(want), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_saving_does_not_hold_on_to_donated_buffers(tmp_path, encoder):
+    store = CheckpointStore(tmp_path)
+    state = make_state(width=200_000)
+    want = np.array(state.params["a"]["kernel"])
+    store.save(state, encoder, {}, {})
+    for leaf in jax.tree.leaves(state):
+        leaf.delete()
+    store.close()
+    restored = CheckpointStore(tmp_path).restore(jax.eval_shape(lambda: make_state(width=200_000)))
+    np.testing.assert_array_equal(restored.params["a"]["kernel"], want)
+
+
+@pytest.mark.parametrize("changed", [{"width": 5}, {"dtype": jnp.bfloat16}])
+def test_another_state_is_refused(tmp_path, encoder, changed):
+    save(tmp_path, encoder, 3)
+    with pytest.raises(InputError, match=r"another architecture: .*a\.kernel"):
+        CheckpointStore(tmp_path).restore(jax.eval_shape(lambda: make_state(**changed)))
+
+
+def test_encoder_references(tmp_path, encoder):
+    save(tmp_path, encoder, 3, 6, 9, losses=[2.0, 0.5, 1.0])
+    newest = load_encoder(str(tmp_path))
+    assert (newest.step, newest.meta["config"]["source"]) == (9, "builtin:coffee")
+    assert newest.encoder.spec == SPEC
+    for a, b in zip(jax.tree.leaves(newest.encoder.params), jax.tree.leaves(encoder.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert load_encoder(f"{tmp_path}@3").step == 3
+    assert load_encoder(f"{tmp_path}@best").step == 6
+    with pytest.raises(InputError, match="no step 4; there are 3, 6, 9"):
+        load_encoder(f"{tmp_path}@4")
+
+
+def test_untrained_references():
+    first, again, other = (load_encoder(f"random:{name}") for name in ("cifar32", "cifar32@0", "cifar32@1"))
+    kernels = [np.asarray(e.encoder.params["conv2"]["kernel"]) for e in (first, again, other)]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert np.abs(kernels[0] - kernels[2]).max() > 0.01
+    for reference, words in [("random:alexnot", "alexnet"), ("random:cifar32@x", "whole number")]:
+        with pytest.raises(InputError, match=words):
+            load_encoder(reference)
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(InputError, match="workdir of pretrain"):
+        load_encoder(str(tmp_path / "none"))
+    (tmp_path / "checkpoints" / "5.orbax-checkpoint-tmp").mkdir(parents=True)
+    with pytest.raises(InputError, match="no finished checkpoint"):
+        load_encoder(str(tmp_path))
+
+
+def test_an_unfinished_write_is_never_taken_for_a_checkpoint(tmp_path, encoder):
+    save(tmp_path, encoder, 3)
+    shutil.copytree(tmp_path / "checkpoints" / "3", tmp_path / "checkpoints" / "6.orbax-checkpoint-tmp")
+    assert load_encoder(str(tmp_path)).step == 3
+    assert CheckpointStore(tmp_path).latest == 3
+
+
+def test_another_architecture_is_refused(tmp_path, encoder):
+    narrow = {**encoder.params, "conv3": {"kernel": encoder.params["conv3"]["kernel"][..., :100]}}
+    save(tmp_path, EncoderVariables(SPEC, narrow, encoder.batch_stats), 3)
+    with pytest.raises(
+        InputError, match=r"another architecture: .*conv3\.kernel is float32\[3, 3, 128, 100\]"
+    ):
+        load_encoder(str(tmp_path))
+
+
+def test_truncated_or_missing_files_are_refused(tmp_path, encoder):
+    save(tmp_path, encoder, 3)
+    item = tmp_path / "checkpoints" / "3" / "encoder"
+    largest = max((p for p in item.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+    with pytest.raises(InputError, match="damaged or truncated"):
+        load_encoder(str(tmp_path))
+    shutil.rmtree(item)
+    with pytest.raises(InputError, match="not whole"):
+        load_encoder(str(tmp_path))
+    meta = tmp_path / "checkpoints" / "3" / "meta" / "metadata"
+    meta.write_text(json.dumps({"encoder": {}})[:-1])
+    with pytest.raises(InputError, match="meta item"):
+        load_encoder(str(tmp_path))

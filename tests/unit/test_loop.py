@@ -1,0 +1,158 @@
+"""The loop on an objective small enough to see through: y = w x, fitted by SGD."""
+
+import itertools
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ssl_single_image import models
+from ssl_single_image.training import checkpoint, loop
+from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, Objective, State
+
+SPEC = EncoderSpec("cifar32", {}, 32, models.MEAN, models.STD)
+OPTIMIZER = optax.sgd(0.05, momentum=0.9)
+
+
+def make_objective(poison_at=None, on_step=None):
+    """`poison_at`: the loss is NaN from that step on. `on_step`: called with the step, from the host."""
+
+    def init(key, inputs):
+        params = {"w": jax.random.normal(key, (3,))}
+        return State(jnp.int32(0), params, {}, OPTIMIZER.init(params), {})
+
+    def step(state, key, inputs, *, axis_name):
+        x = jax.random.normal(key, (8, 3)) + inputs
+
+        def loss(params):
+            return ((x @ params["w"] - x.sum(-1)) ** 2).mean()
+
+        value, gradient = jax.value_and_grad(loss)(state.params)
+        updates, opt_state = OPTIMIZER.update(gradient, state.opt_state)
+        if poison_at is not None:
+            value = jnp.where(state.step >= poison_at, jnp.nan, value)
+        if on_step is not None:
+            jax.debug.callback(on_step, state.step)
+        params = optax.apply_updates(state.params, updates)
+        state = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        return state, {"loss": (value * 8, jnp.float32(8))}
+
+    def evaluate(state, key, inputs, *, axis_name):
+        return {"loss": (((state.params["w"] - 1) ** 2).sum(), jnp.float32(1))}
+
+    return Objective(init, step, evaluate, lambda state: EncoderVariables(SPEC, state.params, {}))
+
+
+def data(step_dependent=False):
+    def train(step):
+        return map(float, itertools.count(step)) if step_dependent else itertools.repeat(0.5)
+
+    return loop.Data(example=0.5, train=train, evaluate=lambda: [0.5], split=False)
+
+
+def run(workdir, steps=12, objective=None, inputs=None, **changes):
+    plan = loop.Plan(**{"steps": steps, "images_per_step": 8, "log_every": 2, "eval_every": 4,
+                        "checkpoint_every": 4, "keep": 2} | changes)  # fmt: skip
+    devices = jax.devices()[:1]
+    return loop.train(
+        objective or make_objective(),
+        plan,
+        inputs or data(),
+        seed=7,
+        workdir=workdir,
+        config={},
+        devices=devices,
+    )
+
+
+def lines(workdir):
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_are_means_since_the_last_line(tmp_path):
+    run(tmp_path)
+    train = [line for line in lines(tmp_path) if "train/loss" in line]
+    assert [line["step"] for line in train] == [2, 4, 6, 8, 10, 12]
+    assert [line["step"] for line in lines(tmp_path) if "eval/loss" in line] == [4, 8, 12]
+    single = [line["train/loss"] for line in (run(tmp_path / "b", log_every=1), lines(tmp_path / "b"))[1]
+              if "train/loss" in line]  # fmt: skip
+    assert train[0]["train/loss"] == pytest.approx((single[0] + single[1]) / 2, rel=1e-5)
+    assert any(path.name.startswith("events") for path in tmp_path.iterdir())
+
+
+def test_resume_has_the_bits_of_an_uninterrupted_run(tmp_path):
+    whole = run(tmp_path / "whole", inputs=data(step_dependent=True))
+    run(tmp_path / "parts", steps=4, inputs=data(step_dependent=True))
+    resumed = run(tmp_path / "parts", inputs=data(step_dependent=True))
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    first = run(tmp_path)
+    before = lines(tmp_path)
+    again = run(tmp_path)
+    np.testing.assert_array_equal(first.params["w"], again.params["w"])
+    assert lines(tmp_path) == before
+
+
+def test_several_steps_a_call_are_the_same_steps(tmp_path):
+    one = run(tmp_path / "one")
+    four = run(tmp_path / "four", steps_per_call=2)
+    np.testing.assert_allclose(one.params["w"], four.params["w"], rtol=1e-6)
+    assert [line["step"] for line in lines(tmp_path / "one")] == [
+        line["step"] for line in lines(tmp_path / "four")
+    ]
+
+
+def test_the_last_and_the_best_checkpoint_stay(tmp_path):
+    """Learning away from the optimum: the first checkpoint is the best one."""
+    objective = make_objective()
+
+    def worse(state, key, inputs, *, axis_name):
+        return {"loss": (state.step.astype(jnp.float32), jnp.float32(1))}
+
+    run(tmp_path, steps=20, objective=objective._replace(evaluate=worse))
+    steps = sorted(int(path.name) for path in (tmp_path / checkpoint.CHECKPOINTS).iterdir())
+    assert steps == [4, 16, 20]
+
+
+def test_nan_stops_the_run_and_names_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(loop.Diverged, match="nan at step 10; last good checkpoint: step 8") as end:
+        run(tmp_path, objective=make_objective(poison_at=9))
+    assert end.value.status == 1
+    assert checkpoint.CheckpointStore(tmp_path).latest == 8
+
+
+def test_a_signal_saves_and_stops_and_the_rest_follows_later(tmp_path):
+    def interrupt(step):
+        if step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(loop.Stopped) as end:
+        run(tmp_path / "parts", objective=make_objective(on_step=interrupt))
+    assert end.value.status == 128 + signal.SIGTERM
+    assert 6 <= checkpoint.CheckpointStore(tmp_path / "parts").latest < 12
+    resumed = run(tmp_path / "parts")
+    np.testing.assert_array_equal(whole.params["w"], resumed.params["w"])
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"steps": 0}, "steps 0"),
+        ({"log_every": 3, "steps_per_call": 2}, "multiple"),
+        ({"eval_every": -1}, "eval_every"),
+    ],
+)
+def test_bad_plans_name_the_field(tmp_path, changes, words):
+    with pytest.raises(InputError, match=words):
+        run(tmp_path, **changes)

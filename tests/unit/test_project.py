@@ -1,0 +1,59 @@
+"""The project's own files agree with each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pinned() -> dict[str, tuple[int, ...]]:
+    lines = [
+        line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[:1] not in ("#", "")
+    ]
+    pairs = [line.split("==") for line in lines]
+    return {canonical(name): numbers(version) for name, version in pairs}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version))
+
+
+def test_every_requirement_is_pinned_at_an_allowed_version() -> None:
+    pins = pinned()
+    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
+        name, _, least = requirement.partition(">=")
+        assert canonical(name) in pins, f"{name} is not in constraints.txt"
+        assert pins[canonical(name)] >= numbers(least), requirement
+
+
+def test_constraints_hold_versions_and_nothing_else() -> None:
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        assert re.fullmatch(r"#.*|[a-z0-9-]+==[0-9][0-9a-z.]*", line), line
+
+
+def test_workflow_covers_the_supported_pythons() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    (matrix,) = re.findall(r"python: \[(.*)\]", workflow)
+    versions = re.findall(r"\d+\.\d+", matrix)
+    assert f">={versions[0]}" == PROJECT["requires-python"]
+    assert versions == ["3.11", "3.12", "3.13"]
+
+
+def test_pre_commit_uses_the_pinned_ruff() -> None:
+    (version,) = re.findall(r"rev: v([\d.]+)", (ROOT / ".pre-commit-config.yaml").read_text())
+    assert numbers(version) == pinned()["ruff"]
+
+
+def test_relative_links_in_documents_lead_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if "://" not in link:
+                assert (page.parent / link).exists(), f"{page.name} links to {link}"

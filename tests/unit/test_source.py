@@ -1,0 +1,67 @@
+"""What a source string means: file, folder, pattern, built-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ssl_single_image import images
+from ssl_single_image.types import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "deeper").mkdir()
+    for i, name in enumerate(["b.png", "a.jpg", "c[1].png", ".hidden.png", "deeper/d.png"]):
+        Image.new("RGB", (6 + i, 5)).save(tmp_path / name)
+    (tmp_path / "README.txt").write_text("about")
+    return tmp_path
+
+
+def names(source: str) -> list[str]:
+    return [Path(image.name).name for image in images.load_source(source)]
+
+
+def test_folder_in_order_of_name_without_depth(folder: Path) -> None:
+    assert names(str(folder)) == ["a.jpg", "b.png", "c[1].png"]
+
+
+def test_file_even_with_brackets_in_its_name(folder: Path) -> None:
+    loaded = images.load_source(str(folder / "c[1].png"))
+    assert [image.pixels.shape for image in loaded] == [(5, 8, 3)]
+    assert loaded[0].name == str(folder / "c[1].png")
+
+
+def test_patterns(folder: Path) -> None:
+    assert names(f"{folder}/*.png") == ["b.png", "c[1].png"]
+    assert names(f"{folder}/**/*.png") == ["b.png", "c[1].png", "d.png"]
+
+
+def test_home_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    assert names("~/b.png") == ["b.png"]
+
+
+def test_builtin() -> None:
+    (image,) = images.load_source("builtin:chelsea")
+    assert image.name == "builtin:chelsea"
+    assert image.pixels.shape == (300, 451, 3)
+    assert image.pixels.dtype == np.uint8
+
+
+def test_bad_sources(folder: Path) -> None:
+    (folder / "void").mkdir()
+    cases = {
+        "": "no source image",
+        f"{folder}/void": "no images in it",
+        f"{folder}/*.gif": "no file matches",
+        f"{folder}/absent.png": "no such file",
+        f"{folder}/README.txt": "not an image",
+        "builtin:mona_lisa": "astronaut",
+    }
+    for source, message in cases.items():
+        with pytest.raises(InputError, match=message):
+            images.load_source(source)

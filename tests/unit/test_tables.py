@@ -1,0 +1,100 @@
+"""Tables of probe results."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from ssl_single_image.analysis import tables
+
+
+def result(checkpoint: str, *top1: float, step: int = 0, backbone: str = "cifar32") -> dict:
+    layers = {
+        f"conv{i}": {"top1": v, "top5": min(100.0, v + 30), "features": 100 * i}
+        for i, v in enumerate(top1, 1)
+    }
+    return {"checkpoint": checkpoint, "step": step, "backbone": backbone, "layers": layers}
+
+
+def probe(*results: dict, **changes) -> dict:
+    return {
+        "dataset": "cifar10",
+        "protocol": "cached",
+        "classes": 10,
+        "chance": 10.0,
+        "test_images": 10_000,
+        "train_images": 50_000,
+        "size": 32,
+        "test": "centre",
+        "results": list(results),
+    } | changes
+
+
+def test_markdown_is_the_expected_text():
+    text = tables.markdown(
+        probe(result("runs/rot|net", 61.44, 63.5, step=2400), result("random:cifar32", 61.41, 59.4))
+    )
+    assert text.splitlines() == [
+        "cifar10: 10,000 test images, chance level 10.0 %, cached protocol; top-1 accuracy, %",
+        "",
+        "| checkpoint       |   step |    conv1 |    conv2 |",
+        "|:-----------------|-------:|---------:|---------:|",
+        "| `runs/rot\\|net`  |  2,400 | **61.4** | **63.5** |",
+        "| `random:cifar32` |      0 | **61.4** |     59.4 |",
+        "| chance           |        |     10.0 |     10.0 |",
+    ]
+
+
+def test_a_single_result_has_no_best_and_missing_layers_stay_empty():
+    assert "**" not in tables.markdown(probe(result("a", 50.0)))
+    lines = tables.markdown(probe(result("a", 50.0, 40.0), result("b", 45.0))).splitlines()
+    assert lines[4].split("|")[3:5] == [" **50.0** ", "    40.0 "]
+    assert lines[5].split("|")[4].strip() == ""
+
+
+def test_top5_table_only_where_it_says_something():
+    assert "top-5" in tables.full_markdown(probe(result("a", 50.0)))
+    assert "top-5" not in tables.full_markdown(probe(result("a", 50.0), classes=5))
+
+
+def test_layers_come_in_order_of_depth():
+    deep = {"results": [{"layers": {"conv10": {}, "conv2": {}}}, {"layers": {"conv1": {}}}]}
+    assert tables.layers(deep) == ["conv1", "conv2", "conv10"]
+
+
+def test_csv_has_a_line_a_layer():
+    rows = list(
+        csv.DictReader(io.StringIO(tables.to_csv([probe(result("a,b", 50.0, 40.0), result("c", 45.0))])))
+    )
+    assert [(row["checkpoint"], row["layer"], float(row["top1"])) for row in rows] == [
+        ("a,b", "conv1", 50.0),
+        ("a,b", "conv2", 40.0),
+        ("c", "conv1", 45.0),
+    ]
+    assert {row["chance"] for row in rows} == {"10.0"}
+    assert rows[1]["features"] == "200"
+
+
+def test_merge_joins_only_what_can_be_compared():
+    first, again = probe(result("a", 50.0)), probe(result("b", 40.0), result("a", 50.0))
+    other = probe(result("a", 20.0), dataset="cifar100", chance=1.0)
+    fewer = probe(result("a", 45.0), train_images=1000)
+    merged = tables.merge([first, other, again, fewer])
+    assert [[r["checkpoint"] for r in m["results"]] for m in merged] == [["a", "b"], ["a"], ["a"]]
+    assert len(first["results"]) == 1  # the input is left alone
+
+
+def test_gains_are_over_the_mean_of_untrained_networks_of_the_backbone():
+    gains = tables.gains(
+        probe(
+            result("runs/a", 61.0, 64.0),
+            result("random:cifar32", 60.0, 58.0),
+            result("random:cifar32@1", 61.0, 60.0),
+            result("random:alexnet", 10.0, 10.0, backbone="alexnet"),
+            result("runs/b", 70.0, 70.0, backbone="resnet"),
+        )
+    )
+    assert [r["checkpoint"] for r in gains["results"]] == ["runs/a"]
+    assert {k: v["top1"] for k, v in gains["results"][0]["layers"].items()} == {"conv1": 0.5, "conv2": 5.0}
+    assert tables.gains(probe(result("runs/a", 61.0))) is None
+    assert tables.gains(probe(result("random:cifar32", 61.0))) is None
