@@ -3,7 +3,7 @@
 ssl-single-image pretrain --config configs/pretrain/rotnet.py:image=builtin:astronaut --workdir runs/rotnet
 
 Presets:
-  demo         32-px crops, a few minutes on two CPU cores.
+  demo         32-px crops, some three minutes on two CPU cores.
   cifar32      the default: 32-px crops, under half an hour on two CPU cores.
   imagenet224  224-px crops, AlexNet, the published schedule of 50 epochs of 1,281,167 crops: for accelerators.
 """
@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.batch_size = 32
         config.eval_every = config.checkpoint_every = 200
     else:
-        config.steps = 2200
+        config.steps = 1500
         config.batch_size = 32
         config.eval_every = config.checkpoint_every = 300
     return config

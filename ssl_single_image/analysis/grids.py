@@ -111,10 +111,7 @@ def save_image(image: Image.Image, path: str | Path) -> None:
     Raises:
       InputError: an extension that Pillow doesn't write, or a place that can't be written to.
     """
-    path = Path(path)
-    form = Image.registered_extensions().get(path.suffix.lower())
-    if form not in Image.SAVE:
-        raise InputError(f"{path}: no image format for this extension; use .png")
+    path, form = Path(path), image_format(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +121,18 @@ def save_image(image: Image.Image, path: str | Path) -> None:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def image_format(path: str | Path) -> str:
+    """The format that a file's extension stands for.
+
+    Raises:
+      InputError: Pillow writes no such format.
+    """
+    form = Image.registered_extensions().get(Path(path).suffix.lower(), "")
+    if form not in Image.SAVE:
+        raise InputError(f"{path}: no image format for this extension; use .png")
+    return form
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:

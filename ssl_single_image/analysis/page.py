@@ -23,7 +23,7 @@ _PAGE = """\
   th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
   tr.chance td { color: #555; font-style: italic; }
   .scroll { overflow-x: auto; } img { max-width: 100%; height: auto; }
-  img.pixels { image-rendering: pixelated; } figure { margin: 1.5rem 0; }
+  figure { margin: 1.5rem 0; }
   figcaption { color: #444; font-size: .9rem; } code { font-size: .92em; }
 </style>
 </head>
@@ -60,7 +60,7 @@ The same numbers: <a href="probes.md">Markdown</a>, <a href="probes.csv">CSV</a>
 <h3>{{ run.name }}</h3>
 {{ table(run.summary) }}
 {% for picture in run.pictures %}
-<figure><img {% if picture.pixels %}class="pixels" {% endif %}src="{{ picture.file }}" alt="{{ picture.caption }}">
+<figure><a href="{{ picture.file }}"><img src="{{ picture.file }}" alt="{{ picture.caption }}"></a>
 <figcaption>{{ picture.caption }}</figcaption></figure>
 {% endfor %}
 {% endfor %}

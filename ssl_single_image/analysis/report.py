@@ -104,10 +104,10 @@ def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[s
     if (path / SAMPLES).exists():
         caption = "Crops as the network sees them."
         data = (path / SAMPLES).read_bytes()
-        pictures.append(_picture(files, f"{name}-samples.png", data, caption, pixels=True))
+        pictures.append(_picture(files, f"{name}-samples.png", data, caption))
     caption = f"The filters of conv1 at step {loaded.step:,}, each stretched to its full contrast."
     shown = filters.png(filters.first_layer(loaded.encoder))
-    pictures.append(_picture(files, f"{name}-filters.png", shown, caption, pixels=True))
+    pictures.append(_picture(files, f"{name}-filters.png", shown, caption))
     fields = [(key.replace("_", " "), config[key]) for key in SUMMARY if config.get(key) not in (None, "")]
     fields += [("last checkpoint", f"step {loaded.step:,}"), *_last_values(rows)]
     body = [[_cell(label), _cell(_show(value))] for label, value in fields]
@@ -137,11 +137,9 @@ def _last_values(rows: Sequence[dict[str, float]]) -> list[tuple[str, float]]:
     return [(f"last {name}", last[name]) for name in names if name in last]
 
 
-def _picture(
-    files: dict[str, str | bytes], name: str, data: bytes, caption: str, *, pixels: bool = False
-) -> dict[str, Any]:
+def _picture(files: dict[str, str | bytes], name: str, data: bytes, caption: str) -> dict[str, str]:
     files[name] = data
-    return {"file": name, "caption": caption, "pixels": pixels}
+    return {"file": name, "caption": caption}
 
 
 def _probe(probe: tables.Probe, number: int, files: dict[str, str | bytes]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:
     """
     half = max(1, -(-(count - 1).bit_length() // 2))
     mask = jnp.uint32(2**half - 1)
+    end = jnp.uint32(count)
     round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
     def shuffle(value: jax.Array) -> jax.Array:
@@ -60,10 +61,10 @@ def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:
         return (left << half) | right
 
     def walk(value: jax.Array) -> jax.Array:
-        return jnp.where(value >= count, shuffle(value), value)
+        return jnp.where(value >= end, shuffle(value), value)
 
     start = shuffle(jnp.asarray(index).astype(jnp.uint32))
-    return jax.lax.while_loop(lambda value: (value >= count).any(), walk, start)
+    return jax.lax.while_loop(lambda value: (value >= end).any(), walk, start)
 
 
 def _mix_bits(value: jax.Array) -> jax.Array:

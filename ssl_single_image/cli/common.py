@@ -123,7 +123,9 @@ def parse_arg(arg: str, **defaults: Any) -> ml_collections.ConfigDict:
     for word in filter(None, (part.strip() for part in arg.split(","))):
         key, equals, value = word.partition("=")
         if not equals or key not in defaults:
-            raise InputError(f"config argument {word!r}: expected key=value with a key of {', '.join(defaults)}")
+            raise InputError(
+                f"config argument {word!r}: expected key=value with a key of {', '.join(defaults)}"
+            )
         kind = type(defaults[key])
         try:
             parsed[key] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)

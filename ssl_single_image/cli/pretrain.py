@@ -17,6 +17,7 @@ from absl import flags, logging
 from ssl_single_image import augment, datasets, images, models, parallel
 from ssl_single_image.analysis import grids
 from ssl_single_image.cli import common, sample
+from ssl_single_image.datasets.base import numpy_batch
 from ssl_single_image.objectives import OBJECTIVES, Setup
 from ssl_single_image.parallel import distributed
 from ssl_single_image.training import loop, optim, workdir
@@ -177,7 +178,7 @@ def pad(batch: Batch, size: int) -> Batch:
         return np.concatenate([x, np.repeat(x[:1], missing, 0)])
 
     label = np.concatenate([batch.label, np.full(missing, -1, np.int32)])
-    return Batch(fill(batch.image), label, fill(batch.extent))
+    return numpy_batch(fill(batch.image), label, fill(batch.extent))
 
 
 if __name__ == "__main__":

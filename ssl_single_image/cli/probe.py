@@ -52,7 +52,7 @@ def main(args: flags.FlagValues) -> None:
         exclude=pretrained_on(encoders),
     )
     plan = probe_plan.make_plan(encoders, data, config)
-    folder = Path(args.workdir)
+    folder = _free_of_pretraining(Path(args.workdir))
     workdir.claim(folder, {**config, "checkpoint": references}, free=("data_dir",))
     probe = probing.run(plan)
     if jax.process_index() == 0:
@@ -72,6 +72,12 @@ def write(folder: Path, probe: dict[str, Any]) -> None:
     workdir.write_whole(folder / "probe.md", "# Linear probes\n\n" + tables.full_markdown(probe))
     workdir.write_whole(folder / "probe.png", figures.accuracy(probe))
     workdir.write_whole(folder / "probe.json", json.dumps(probe, indent=2, allow_nan=False) + "\n")
+
+
+def _free_of_pretraining(folder: Path) -> Path:
+    if (folder / workdir.CONFIG).exists() and "objective" in workdir.read(folder):
+        raise InputError(f"--workdir {folder}: holds a pretraining run; give the probe a folder of its own")
+    return folder
 
 
 def _references(given: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ def cached(dataset: str) -> ml_collections.ConfigDict:
     config.epochs = 20
     config.batch_size = 250
     config.learning_rate = 0.01
-    config.boundaries = (10, 15)  # epochs at whose start the rate is multiplied by `decay`
+    config.boundaries = (10, 15)  # epochs after which the rate is multiplied by `decay`
     config.decay = 0.1
     config.momentum = 0.9
     config.weight_decay = 0.01

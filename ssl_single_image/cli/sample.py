@@ -48,6 +48,7 @@ def main(args: flags.FlagValues) -> None:
         return
     if not args.out:
         raise InputError("--out: missing; give the image file to write")
+    grids.image_format(args.out)
     if not 1 <= args.count <= 10_000:
         raise InputError(f"--count={args.count}: must lie in [1, 10000]")
     if not 0 <= args.scale <= 64:

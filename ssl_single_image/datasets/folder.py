@@ -11,7 +11,7 @@ from PIL import Image
 
 from ssl_single_image.datasets.base import LabelledSet
 from ssl_single_image.datasets.records import Layout, open_split
-from ssl_single_image.images import read_image
+from ssl_single_image.images import image_files, read_image
 from ssl_single_image.types import InputError
 
 TRAIN_NAMES = ("train",)
@@ -75,13 +75,10 @@ def scan(folder: Path) -> tuple[tuple[str, ...], FolderRecords]:
     classes = sorted(child for child in folder.iterdir() if child.is_dir() and child.name[0] != ".")
     if not classes:
         raise InputError(f"{folder}: no class folders in it; images belong into {folder}/CLASS/")
-    extensions = Image.registered_extensions()
     paths: list[Path] = []
     labels: list[int] = []
     for label, child in enumerate(classes):
-        found = sorted(f for f in child.iterdir() if f.suffix.lower() in extensions and f.name[0] != ".")
-        if not found:
-            raise InputError(f"{child}: no images in this class folder")
+        found = image_files(child)
         paths += found
         labels += [label] * len(found)
     return tuple(child.name for child in classes), FolderRecords(tuple(paths), tuple(labels))

@@ -2,7 +2,7 @@
 
 from ssl_single_image.images.atlas import Atlas, atlas_from_batch, build_atlas
 from ssl_single_image.images.decode import decode_image, read_image
-from ssl_single_image.images.source import SourceImage, load_source
+from ssl_single_image.images.source import SourceImage, image_files, load_source
 
 __all__ = [
     "Atlas",
@@ -10,6 +10,7 @@ __all__ = [
     "atlas_from_batch",
     "build_atlas",
     "decode_image",
+    "image_files",
     "load_source",
     "read_image",
 ]

@@ -47,24 +47,12 @@ def load_source(source: str) -> list[SourceImage]:
     return [SourceImage(str(path), read_image(path)) for path in _files(source)]
 
 
-def _files(source: str) -> list[Path]:
-    path = Path(source).expanduser()
-    if not source:
-        raise InputError("no source image: give a file, a folder, a glob pattern or builtin:NAME")
-    if path.is_dir():
-        return _images_in(path)
-    if path.exists():  # before patterns, so that a name with brackets in it can be given
-        return [path]
-    if not glob.has_magic(source):
-        raise InputError(f"{source}: no such file or folder (builtin:list names the built-in photographs)")
-    found = sorted(glob.glob(str(path), recursive=True))
-    files = [Path(name) for name in found if os.path.isfile(name)]
-    if not files:
-        raise InputError(f"{source}: no file matches this pattern")
-    return files
+def image_files(folder: Path) -> list[Path]:
+    """The image files (by extension) right in a folder, hidden ones left out, in order of name.
 
-
-def _images_in(folder: Path) -> list[Path]:
+    Raises:
+      InputError: there are none, or the folder can't be read.
+    """
     extensions = Image.registered_extensions()
     try:
         entries = sorted(folder.iterdir())
@@ -73,4 +61,21 @@ def _images_in(folder: Path) -> list[Path]:
     files = [f for f in entries if f.is_file() and f.suffix.lower() in extensions and f.name[0] != "."]
     if not files:
         raise InputError(f"{folder}: the folder has no images in it (folders inside it are not searched)")
+    return files
+
+
+def _files(source: str) -> list[Path]:
+    path = Path(source).expanduser()
+    if not source:
+        raise InputError("no source image: give a file, a folder, a glob pattern or builtin:NAME")
+    if path.is_dir():
+        return image_files(path)
+    if path.exists():  # before patterns, so that a name with brackets in it can be given
+        return [path]
+    if not glob.has_magic(source):
+        raise InputError(f"{source}: no such file or folder (builtin:list names the built-in photographs)")
+    found = sorted(glob.glob(str(path), recursive=True))
+    files = [Path(name) for name in found if os.path.isfile(name)]
+    if not files:
+        raise InputError(f"{source}: no file matches this pattern")
     return files

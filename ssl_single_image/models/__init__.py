@@ -20,6 +20,9 @@ from ssl_single_image.models import alexnet, cifar
 from ssl_single_image.models.layers import Network
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError
 
+Module = nn.Module
+"""What networks are: pure `init(keys, x, train=...)` and `apply(variables, x, train=...)`."""
+
 BACKBONES: dict[str, ModuleType] = {"alexnet": alexnet, "cifar32": cifar}
 INPUT_SIZES = {"alexnet": 224, "cifar32": 32}
 """The crop side each backbone is made for, in pixels."""
@@ -29,7 +32,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def build_backbone(
     name: str, options: Mapping[str, Any], *, axis_name: str | None = None, dtype: Any = jnp.float32
-) -> nn.Module:
+) -> Module:
     """The convolutional trunk: `apply(variables, x, train=...)` -> (output, taps).
 
     Args:

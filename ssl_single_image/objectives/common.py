@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -47,7 +46,7 @@ class Setup:
     view_hflip: float = 0.0
     classes: int = 0
 
-    def network(self, outputs: int, axis_name: str | None = None) -> nn.Module:
+    def network(self, outputs: int, axis_name: str | None = None) -> models.Module:
         """The backbone with its published head, batch norm synchronised over `axis_name` if so set."""
         spec = self.encoder
         axis_name = axis_name if self.sync_batch_norm else None
@@ -129,7 +128,7 @@ def update(setup: Setup, state: State, loss: LossFunction, axis_name: str | None
     ), metrics
 
 
-def init_state(setup: Setup, network: nn.Module, key: jax.Array) -> State:
+def init_state(setup: Setup, network: models.Module, key: jax.Array) -> State:
     """The state at step 0 of a network that takes `setup.encoder`'s input."""
     size = setup.encoder.size
     variables = network.init({"params": key}, jnp.zeros((2, size, size, 3)), train=False)
@@ -149,7 +148,7 @@ def trunk(setup: Setup, state: State) -> EncoderVariables:
 
 
 def classification_loss(
-    network: nn.Module, state: State, x: jax.Array, labels: jax.Array, key: jax.Array
+    network: models.Module, state: State, x: jax.Array, labels: jax.Array, key: jax.Array
 ) -> LossFunction:
     """Mean cross-entropy on normalised x (B, S, S, 3) and labels (B,) int32; `key` is for dropout."""
 
@@ -177,7 +176,7 @@ def classification_metrics(logits: jax.Array, labels: jax.Array) -> Metrics:
     }
 
 
-def predict(network: nn.Module, state: State, x: jax.Array) -> jax.Array:
+def predict(network: models.Module, state: State, x: jax.Array) -> jax.Array:
     """Logits with running batch statistics."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return network.apply(variables, x, train=False)[0]

@@ -8,6 +8,7 @@ under pmap) and the heads are trained on minibatches gathered there, many steps 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +18,7 @@ from jax import lax
 from ssl_single_image import augment
 from ssl_single_image.objectives.common import positions
 from ssl_single_image.probes import linear
-from ssl_single_image.types import Batch, EncoderVariables, Metrics, State
+from ssl_single_image.types import Batch, EncoderVariables, Metrics, PyTree, State
 
 
 @jax.tree_util.register_dataclass
@@ -26,7 +27,7 @@ class Cache:
     """Pooled features of labelled images.
 
     Attributes:
-      features: layer -> (N, F), `feature_dtype`.
+      features: layer -> (N, F), `feature_dtype`; N is a multiple of the batch size.
       label: (N,) int32; -1 marks padding, always at the end.
     """
 
@@ -87,27 +88,47 @@ def probe(setup: linear.Setup, images: int) -> linear.Probe:
 
     def evaluate(state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None) -> Metrics:
         del key, axis_name  # every replica has all the images
-        return linear.metrics(
-            linear.heads(state.params, linear.standardise(state, inputs.features)), inputs.label
-        )
+
+        def measure(block: Cache) -> Metrics:
+            logits = linear.heads(state.params, linear.standardise(state, block.features))
+            return linear.metrics(logits, block.label)
+
+        return _sum_over_blocks(measure, inputs, setup.batch_size)
 
     return linear.Probe(init, step, evaluate)
 
 
 def fit_statistics(
-    state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None
+    setup: linear.Setup, state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None
 ) -> tuple[State, Metrics]:
-    """A Step that sets the running statistics to the exact ones of a Cache."""
+    """A Step (bind `setup`) that sets the running statistics to the exact ones of a Cache, in two passes."""
     del key, axis_name  # every replica has all the images
-    valid = (inputs.label >= 0)[:, None]
-    count = valid.sum()
+    count = (inputs.label >= 0).sum()
 
-    def mean(x: jax.Array) -> jax.Array:
-        return jnp.where(valid, x, 0.0).sum(0) / count
+    def mean(value: Callable[[str, jax.Array], jax.Array]) -> dict[str, jax.Array]:
+        def masked(block: Cache) -> dict[str, jax.Array]:
+            valid = (block.label >= 0)[:, None]
+            x = {layer: value(layer, f.astype(jnp.float32)) for layer, f in block.features.items()}
+            return {layer: jnp.where(valid, v, 0.0).sum(0) for layer, v in x.items()}
 
-    def both(features: jax.Array) -> dict[str, jax.Array]:
-        x = features.astype(jnp.float32)
-        centre = mean(x)
-        return {"mean": centre, "var": mean((x - centre) ** 2)}
+        return jax.tree.map(lambda v: v / count, _sum_over_blocks(masked, inputs, setup.batch_size))
 
-    return state.replace(batch_stats={layer: both(f) for layer, f in inputs.features.items()}), {}
+    centre = mean(lambda layer, x: x)
+    spread = mean(lambda layer, x: (x - centre[layer]) ** 2)
+    statistics = {layer: {"mean": centre[layer], "var": spread[layer]} for layer in centre}
+    return state.replace(batch_stats=statistics), {}
+
+
+def _sum_over_blocks(function: Callable[[Cache], PyTree], cache: Cache, rows: int) -> PyTree:
+    """Sum of `function` over blocks of `rows`, one after the other: a cache is too large for temporaries."""
+    blocks = jax.tree.map(lambda x: x.reshape(-1, rows, *x.shape[1:]), cache)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, _first(blocks)))
+
+    def add(total: PyTree, block: Cache) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, total, function(block)), None
+
+    return lax.scan(add, zeros, blocks)[0]
+
+
+def _first(blocks: Cache) -> Cache:
+    return jax.tree.map(lambda x: x[0], blocks)

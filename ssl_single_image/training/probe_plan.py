@@ -106,7 +106,8 @@ def _setup(config: Mapping[str, Any], classes: int, steps: int, spec: EncoderSpe
     except (TypeError, ValueError) as error:
         raise InputError(f"config.size {spec.size}: too small for {spec.backbone} ({error})") from error
     pools = pooling.choose(shapes, config["pooling"], config["max_features"])
-    boundaries = [epoch / config["epochs"] for epoch in config["boundaries"]]
+    reached = [epoch for epoch in config["boundaries"] if epoch < config["epochs"]]
+    boundaries = [epoch / config["epochs"] for epoch in reached]
     settings = {
         "name": "sgd",
         "nesterov": False,
@@ -145,10 +146,8 @@ def _check(config: Mapping[str, Any]) -> None:
     if not (0 <= config["momentum"] < 1 and config["weight_decay"] >= 0):
         raise InputError("config.momentum must be in [0, 1) and config.weight_decay at least 0")
     boundaries = list(config["boundaries"])
-    if boundaries != sorted(set(boundaries)) or not all(0 < b < config["epochs"] for b in boundaries):
-        raise InputError(
-            f"config.boundaries {tuple(boundaries)}: ascending epochs, each between 0 and epochs={config['epochs']}"
-        )
+    if boundaries != sorted(set(boundaries)) or any(epoch < 1 for epoch in boundaries):
+        raise InputError(f"config.boundaries {tuple(boundaries)}: ascending epochs, 1 or later")
     choices = {"protocol": PROTOCOLS, "test": linear.TESTS, "feature_dtype": ("float32", "bfloat16")}
     for name, allowed in choices.items():
         if config[name] not in allowed:

@@ -63,7 +63,7 @@ class _Cached:
         self._steps = plan.train_images // setup.batch_size
         self._probe = cached.probe(setup, plan.train_images)
         self._extract = parallel.compile_step(functools.partial(cached.extract, setup), split_inputs=True)
-        self._fit = parallel.compile_step(cached.fit_statistics, split_inputs=False)
+        self._fit = parallel.compile_step(functools.partial(cached.fit_statistics, setup), split_inputs=False)
         self._train = parallel.compile_step(self._probe.step, split_inputs=False, steps_per_call=self._steps)
         self._evaluate = parallel.compile_evaluate(self._probe.evaluate, split_inputs=False)
 
@@ -77,12 +77,12 @@ class _Cached:
             if not bool(jnp.isfinite(stats["var"]).all()):
                 raise InputError(f"checkpoint {loaded.name}: its features at {layer} are not finite")
         rows = self._steps * self._setup.batch_size
-        with metrics_lib.progress_bar(plan.epochs * rows, 0) as bar:
-            bar.set_description(f"{loaded.name}: heads")
+        with _progress(plan.epochs * rows, f"{loaded.name}: heads") as bar:
             for epoch in range(plan.epochs):
                 state, metrics = self._train(state, jax.random.fold_in(key, TRAIN), train)
-                _check_finite(metrics, loaded.name, epoch)
+                losses = _losses(metrics, loaded.name, epoch)
                 bar.update(rows)
+            metrics_lib.show(bar, losses)
         label = np.asarray(test.label)
         counts = np.bincount(label[label >= 0], minlength=len(plan.data.classes))
         return self._evaluate(state, key, test), counts
@@ -90,12 +90,12 @@ class _Cached:
     def _cache(self, loaded: LoadedEncoder, split: Split, images: int, name: str) -> cached.Cache:
         state = cached.empty_state(self._setup, loaded.encoder, images, self._plan.feature_dtype)
         key = jax.random.key(0)  # nothing is drawn from it
-        with metrics_lib.progress_bar(images, 0) as bar:
-            bar.set_description(f"{loaded.name}: features of {name} images")
+        with _progress(images, f"{loaded.name}: features of {name} images") as bar:
             for batch in _one_pass(split, self._setup.batch_size, images, self._plan.seed):
                 state, _ = self._extract(state, key, _own_part(batch))
                 jax.block_until_ready(state.step)
                 bar.update(int((batch.label >= 0).sum()))
+            metrics_lib.show(bar, {})
         return state.extras["cache"]
 
 
@@ -120,8 +120,7 @@ class _Published:
         steps = plan.train_images // size
         shard = (jax.process_index(), jax.process_count())
         batches = plan.data.train.batches(size, seed=plan.seed, shard=shard)
-        with metrics_lib.progress_bar(plan.epochs * steps * size, 0) as bar:
-            bar.set_description(f"{name}: heads")
+        with _progress(plan.epochs * steps * size, f"{name}: heads") as bar:
             for epoch in range(plan.epochs):
                 total: Metrics | None = None
                 for _ in range(steps):
@@ -130,21 +129,21 @@ class _Published:
                     total = metrics_lib.add(total, metrics)
                     bar.update(size)
                 assert total is not None
-                _check_finite(total, name, epoch)
+                metrics_lib.show(bar, _losses(total, name, epoch))
         return state
 
     def _test(self, name: str, state: State, key: jax.Array) -> tuple[Metrics, np.ndarray]:
         plan, size = self._plan, self._setup.batch_size
         counts = np.zeros(len(plan.data.classes), np.int64)
         total: Metrics | None = None
-        with metrics_lib.progress_bar(plan.test_images, 0) as bar:
-            bar.set_description(f"{name}: test")
+        with _progress(plan.test_images, f"{name}: test") as bar:
             for batch in _one_pass(plan.data.test, size, plan.test_images, plan.seed):
                 jax.block_until_ready(total)
                 total = metrics_lib.add(total, self._evaluate(state, key, _own_part(batch)))
                 label = np.asarray(batch.label)[batch.label >= 0]
                 counts += np.bincount(label, minlength=len(counts))
                 bar.update(len(label))
+            metrics_lib.show(bar, {})
         assert total is not None
         return total, counts
 
@@ -178,14 +177,27 @@ def _own_part(batch: Batch) -> Batch:
     return jax.tree.map(lambda x: x[index * len(x) // processes : (index + 1) * len(x) // processes], batch)
 
 
-def _check_finite(metrics: Metrics, name: str, epoch: int) -> None:
-    for metric, value in metrics_lib.means(metrics, "").items():
-        if not math.isfinite(value):
-            layer = metric.strip("/").split("/")[0]
+def _losses(metrics: Metrics, name: str, epoch: int) -> dict[str, float]:
+    """Layer -> mean loss of an epoch.
+
+    Raises:
+      InputError: one of them is not a number.
+    """
+    means = metrics_lib.means({key: pair for key, pair in metrics.items() if key.endswith("/loss")}, "train")
+    losses = {key.split("/")[1]: round(value, 3) for key, value in means.items()}
+    for layer, loss in losses.items():
+        if not math.isfinite(loss):
             raise InputError(
-                f"probe of {name}: the loss at {layer} is {value} in epoch {epoch + 1}; lower config.learning_rate,"
+                f"probe of {name}: the loss at {layer} is {loss} in epoch {epoch + 1}; lower config.learning_rate,"
                 " or check that the checkpoint's run did not diverge"
             )
+    return losses
+
+
+def _progress(images: int, what: str) -> metrics_lib.tqdm:
+    bar = metrics_lib.progress_bar(images, 0)
+    bar.set_description(what)
+    return bar
 
 
 def _result(loaded: LoadedEncoder, setup: linear.Setup, metrics: Metrics) -> dict[str, Any]:

@@ -34,7 +34,9 @@ class Stopped(Halted):
     """The run saved its state and stopped because a signal asked it to; status 128 + signal, as shells have it."""
 
     def __init__(self, number: int, step: int):
-        super().__init__(f"stopped by {signal.Signals(number).name}; the state of step {step} is saved", 128 + number)
+        super().__init__(
+            f"stopped by {signal.Signals(number).name}; the state of step {step} is saved", 128 + number
+        )
 
 
 @contextlib.contextmanager

@@ -45,8 +45,8 @@ def wait_for(paths: list[Path]) -> None:
 
 def test_environment_and_arguments(tmp_path: Path) -> None:
     body = (
-        "address = os.environ['JAX_COORDINATOR_ADDRESS']\n"
-        "print(me, os.environ['SSL_NUM_PROCESSES'], address, sys.argv[1:], flush=True)\n"
+        "count, address = os.environ['SSL_NUM_PROCESSES'], os.environ['JAX_COORDINATOR_ADDRESS']\n"
+        "sys.stdout.write(f'{me} {count} {address} {sys.argv[1:]}\\n')\n"  # print may write in pieces
     )
     process = launch(command(tmp_path, body), "3", "--", "probe", "--config=a b", "--", "x")
     out, _ = process.communicate(timeout=30)

@@ -220,9 +220,9 @@ def test_cache_holds_the_features_in_order(encoder, count):
 def test_statistics_are_exact_and_ignore_padding():
     x = np.random.default_rng(0).normal(2, 3, (10, 4)).astype(np.float32)
     cache = cached.Cache({"a": jnp.asarray(x)}, jnp.asarray([0] * 7 + [-1] * 3))
-    probe = cached.probe(make_setup(features={"a": 4}), 7)
-    state = probe.init(jax.random.key(0), None)
-    state, _ = cached.fit_statistics(state, jax.random.key(0), cache, axis_name=None)
+    setup = make_setup(features={"a": 4}, batch_size=5)
+    state = cached.probe(setup, 7).init(jax.random.key(0), None)
+    state, _ = cached.fit_statistics(setup, state, jax.random.key(0), cache, axis_name=None)
     np.testing.assert_allclose(state.batch_stats["a"]["mean"], x[:7].mean(0), rtol=1e-5)
     np.testing.assert_allclose(state.batch_stats["a"]["var"], x[:7].var(0), rtol=1e-5)
 
@@ -231,7 +231,7 @@ def fit_cached(setup, cache: cached.Cache, total: int, epochs: int, count: int =
     probe = cached.probe(setup, total)
     steps = epochs * (total // setup.batch_size)
     state = probe.init(jax.random.key(0), None)
-    state, _ = cached.fit_statistics(state, jax.random.key(0), cache, axis_name=None)
+    state, _ = cached.fit_statistics(setup, state, jax.random.key(0), cache, axis_name=None)
     train = parallel.compile_step(
         probe.step, split_inputs=False, steps_per_call=steps, devices=devices(count)
     )

@@ -121,7 +121,7 @@ def test_divergence_is_named():
         ({"momentum": 1.0}, "config.momentum"),
         ({"weight_decay": -1.0}, "config.weight_decay"),
         ({"boundaries": (6, 3)}, r"config.boundaries \(6, 3\)"),
-        ({"boundaries": (8,)}, "each between 0 and epochs=8"),
+        ({"boundaries": (0, 3)}, r"config.boundaries \(0, 3\)"),
         ({"protocol": "fast"}, "config.protocol 'fast': expected one of cached, published"),
         ({"test": "five_crop"}, "config.test 'five_crop'"),
         ({"feature_dtype": "float16"}, "config.feature_dtype 'float16'"),
@@ -141,6 +141,17 @@ def test_bad_config_is_refused(changes, message):
         pytest.skip("one device takes any batch")
     with pytest.raises(InputError, match=message):
         probe_plan.make_plan([loaded()], labelled(), config(**changes))
+
+
+def test_the_rate_falls_at_the_boundaries_that_are_reached():
+    changes = {"epochs": 2, "boundaries": (1, 6), "momentum": 0.0, "weight_decay": 0.0, "learning_rate": 0.5}
+    optimizer = probe_plan.make_plan([loaded()], labelled(), config(**changes)).setups[0].optimizer
+    params = {"w": jnp.zeros(1)}
+    state, rates = optimizer.init(params), []
+    for _ in range(2 * (60 // 8)):
+        change, state = optimizer.update({"w": jnp.ones(1)}, state, params)
+        rates.append(-float(change["w"][0]))
+    np.testing.assert_allclose(rates, [0.5] * 7 + [0.05] * 7, rtol=1e-6)
 
 
 def test_one_class_is_refused():
