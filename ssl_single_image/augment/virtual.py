@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment.pipeline import render, sample_params
+from ssl_single_image.augment.resample import lookup
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.images.atlas import Atlas
 
@@ -33,6 +34,14 @@ def render_views(atlas: Atlas, keys: jax.Array, spec: CropSpec) -> jax.Array:
     images = jnp.arange(atlas.count, dtype=jnp.int32)
     params = jax.vmap(lambda k, i: sample_params(k, atlas, spec, image=i))(keys, images)
     return render(atlas, params, spec)
+
+
+def render_centres(atlas: Atlas, size: int) -> jax.Array:
+    """The largest central square of each image of an atlas, nothing random: (B, size, size, 3) float32 in [0, 1]."""
+    extent = jnp.stack([atlas.height[:, 0], atlas.width[:, 0]], -1).astype(jnp.float32)
+    matrix = (extent.min(-1) / size)[:, None, None] * jnp.eye(2)
+    images = jnp.arange(atlas.count, dtype=jnp.int32)
+    return lookup(atlas, images, matrix, extent / 2, size=size, interpolation="bilinear") / 255
 
 
 def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:

@@ -15,7 +15,6 @@ def make(setup: common.Setup) -> Objective:
 
     Evaluation takes the largest central square of each image, unaltered; a label of -1 marks padding.
     """
-    plain = augment.CropSpec(setup.crop.size)
 
     def init(key: jax.Array, inputs: Batch) -> State:
         del inputs
@@ -32,9 +31,9 @@ def make(setup: common.Setup) -> Objective:
         return common.update(setup, state, loss, axis_name)
 
     def evaluate(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> Metrics:
+        del key
         atlas = atlas_from_batch(inputs.image, inputs.extent)
-        keys = jax.random.split(key, inputs.label.shape[0])  # drawn from, but a plain view has nothing random
-        views = setup.normalise(augment.render_views(atlas, keys, plain))
+        views = setup.normalise(augment.render_centres(atlas, setup.crop.size))
         logits = common.predict(setup.network(setup.classes), state, views)
         return common.reduce_metrics(common.classification_metrics(logits, inputs.label), axis_name)
 

@@ -18,7 +18,6 @@ import optax
 from jax import lax
 
 from ssl_single_image import augment, models
-from ssl_single_image.augment.resample import lookup
 from ssl_single_image.images import atlas_from_batch
 from ssl_single_image.objectives.common import position_keys, reduce_metrics
 from ssl_single_image.probes import pooling
@@ -146,12 +145,7 @@ def random_views(keys: jax.Array, batch: Batch, crop: augment.CropSpec) -> jax.A
 
 def central_views(batch: Batch, size: int) -> jax.Array:
     """The largest central square of every image at `size` pixels: (B, size, size, 3) in [0, 1]."""
-    extent = jnp.asarray(batch.extent, jnp.float32)
-    scale = extent.min(-1) / size
-    matrix = scale[:, None, None] * jnp.eye(2)
-    index = jnp.arange(len(batch.label), dtype=jnp.int32)
-    atlas = atlas_from_batch(batch.image, batch.extent)
-    return lookup(atlas, index, matrix, extent / 2, size=size, interpolation="bilinear") / 255
+    return augment.render_centres(atlas_from_batch(batch.image, batch.extent), size)
 
 
 def encode(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from ssl_single_image.types import InputError
 
 CONFIG = "config.json"
@@ -22,6 +24,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def claim(workdir: Path, config: dict[str, Any], free: Iterable[str] = ()) -> None:
     """Makes `workdir` the folder of the run that `config` describes, or finds that it already is.
 
+    Of several processes only the first looks and writes.
+
     Args:
       workdir: made if it is not there.
       config: JSON-able and nested.
@@ -30,6 +34,8 @@ def claim(workdir: Path, config: dict[str, Any], free: Iterable[str] = ()) -> No
     Raises:
       InputError: the folder holds a run of another config (the differing keys are named), or is no folder.
     """
+    if jax.process_index() != 0:
+        return
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"workdir {workdir}: is a file")
     path = workdir / CONFIG
