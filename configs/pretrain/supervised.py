@@ -33,4 +33,3 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.steps = 200
         config.eval_every = config.checkpoint_every = 100
     return config
-

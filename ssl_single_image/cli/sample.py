@@ -15,6 +15,7 @@ from ssl_single_image import augment, images
 from ssl_single_image.analysis import grids
 from ssl_single_image.cli import common
 from ssl_single_image.images import builtin
+from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.types import InputError
 
 _LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
@@ -36,7 +37,9 @@ def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
     number("count", 48, "Number of crops.", flag_values=flag_values)
     text("preset", "paper", "How crops are made: paper or authors.", flag_values=flag_values)
     number("size", 32, "Side of the crops in pixels.", flag_values=flag_values)
-    number("seed", 0, "Names the virtual data set the crops belong to.", flag_values=flag_values)
+    number(
+        "seed", 0, "Names the virtual data set: that of `pretrain` with this seed.", flag_values=flag_values
+    )
     number("scale", 0, "Whole factor that crops are shown at; 0 picks one.", flag_values=flag_values)
     flags.mark_flag_as_required("image", flag_values=flag_values)
 
@@ -74,7 +77,7 @@ def crop_sheet(
     scale: int = 0,
     heading: str = "",
 ) -> Image.Image:
-    """Crops 0..count-1 of the virtual data set named by `seed`, beside the sources that they come from.
+    """Crops 0..count-1 of the virtual data set that training with `seed` sees, beside their sources.
 
     Up to four sources are shown, and the windows of the first 24 crops.
     """
@@ -98,7 +101,7 @@ def _draw(
         params = jax.vmap(lambda k: augment.sample_params(k, atlas, spec))(keys)
         return params.geometry, params.jitter, augment.render(atlas, params, spec)
 
-    return jax.tree.map(np.asarray, draw(atlas, jax.random.key(seed)))
+    return jax.tree.map(np.asarray, draw(atlas, crops_key(seed)))
 
 
 def _panels(

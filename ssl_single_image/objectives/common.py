@@ -66,21 +66,25 @@ def positions(batch_size: int, axis_name: str | None) -> jax.Array:
     return jnp.asarray(first + jnp.arange(local), jnp.uint32)
 
 
+def crops_key(seed: int) -> jax.Array:
+    """The key of the virtual data set that `seed` names: crop i is drawn from it folded with i."""
+    return jax.random.fold_in(jax.random.key(seed), CROPS)
+
+
 def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
     """This replica's crops of one step: (B, S, S, 3) in [0, 1].
 
     The steps walk through the virtual data set epoch by epoch, each epoch in an order of its own.
     """
-    root = jax.random.key(setup.seed)
     place = step.astype(jnp.uint32) * setup.batch_size + positions(setup.batch_size, axis_name)
     epoch, within = place // setup.crops, place % setup.crops
-    order = jax.random.fold_in(root, ORDER)
+    order = jax.random.fold_in(jax.random.key(setup.seed), ORDER)
 
     def index(epoch: jax.Array, within: jax.Array) -> jax.Array:
         return augment.permute_index(jax.random.fold_in(order, epoch), within, setup.crops)
 
     indices = jax.vmap(index)(epoch, within)
-    return augment.render_crops(atlas, jax.random.fold_in(root, CROPS), indices, setup.crop)
+    return augment.render_crops(atlas, crops_key(setup.seed), indices, setup.crop)
 
 
 def held_out_crops(setup: Setup, key: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:

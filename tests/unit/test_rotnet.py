@@ -45,7 +45,7 @@ def test_the_published_code_turns_the_same_way():
 
 def test_an_epoch_shows_every_crop_once_and_the_next_in_another_order(atlas):
     few = setup(crops=24, batch_size=8)
-    key = jax.random.fold_in(jax.random.key(few.seed), common.CROPS)
+    key = common.crops_key(few.seed)
     everything = jax.jit(lambda: augment.render_crops(atlas, key, jnp.arange(24), few.crop))()
     crops = jax.jit(lambda step: common.training_crops(few, step, atlas, None))
     order = []

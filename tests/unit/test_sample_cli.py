@@ -10,6 +10,7 @@ from PIL import Image
 
 from ssl_single_image import augment, images
 from ssl_single_image.cli import common, sample
+from ssl_single_image.objectives.common import crops_key
 
 
 def command(*words: str) -> int:
@@ -39,7 +40,7 @@ def test_crops_shown_are_those_of_the_virtual_data_set() -> None:
     spec = augment.CropSpec.preset("paper", 16)
     sheet = np.asarray(sample.crop_sheet([source, source], spec, 4, seed=3, scale=1))
     atlas = images.build_atlas([source.pixels] * 2)
-    crops = jax.jit(lambda a: augment.render_crops(a, jax.random.key(3), jnp.arange(4), spec))(atlas)
+    crops = jax.jit(lambda a: augment.render_crops(a, crops_key(3), jnp.arange(4), spec))(atlas)
     for crop in np.rint(np.asarray(crops) * 255).astype(np.uint8):
         rows, columns = np.nonzero((sheet == crop[0, 0]).all(axis=-1))
         windows = (sheet[y : y + 16, x : x + 16] for y, x in zip(rows, columns, strict=True))
