@@ -25,9 +25,9 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.optimizer.schedule = "step"
         config.eval_every = config.checkpoint_every = 5000
     elif arg.preset == "demo":
-        config.steps = 800
+        config.steps = 200
         config.batch_size = 32
-        config.eval_every = config.checkpoint_every = 200
+        config.eval_every = config.checkpoint_every = 100
     else:
         config.steps = 1500
         config.batch_size = 32

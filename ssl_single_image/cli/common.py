@@ -72,7 +72,7 @@ def run(name: str, define: Define, main: Main, argv: Sequence[str] | None = None
 
 
 def _ours_or_serious(record: std_logging.LogRecord) -> bool:
-    """Orbax logs every file it touches at our level; from other packages only warnings are shown."""
+    """Orbax logs every file it touches, JAX every backend it tries; from other packages only warnings are shown."""
     return record.levelno >= std_logging.WARNING or "ssl_single_image" in record.pathname
 
 
