@@ -21,15 +21,15 @@ flags.FLAGS.mark_as_parsed()  # grain reads the global flags
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs in pytest's cache folder: a second run takes a third of the first one's time."""
-    if config.cache is not None and jax.config.jax_compilation_cache_dir is None:
+    if getattr(config, "cache", None) is not None and jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(config.cache.mkdir("jax")))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder with `tfds/` and `images/` that checks on real data use; skips where there is none."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    """The folder with `tfds/` and `images/` for checks on real data: `shared/data` beside the checkout, or skip."""
+    default = Path(__file__).resolve().parents[3] / "shared" / "data"
     path = Path(os.environ.get(DATA_VARIABLE, default))
     if not path.is_dir():
         pytest.skip(f"no data at {path}; set {DATA_VARIABLE} to a folder with tfds/ and images/")

@@ -11,13 +11,12 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 from absl import flags, logging
 
 from ssl_single_image import augment, datasets, images, models, parallel
 from ssl_single_image.analysis import grids
 from ssl_single_image.cli import common, sample
-from ssl_single_image.datasets.base import numpy_batch
+from ssl_single_image.datasets.base import padded
 from ssl_single_image.objectives import OBJECTIVES, Setup
 from ssl_single_image.parallel import distributed
 from ssl_single_image.training import loop, optim, workdir
@@ -161,24 +160,14 @@ def labelled_data(
 
     def evaluate() -> Iterator[Batch]:
         batches = labelled.test.batches(config.batch_size, shard=shard)
-        return (pad(batch, local) for batch in itertools.islice(batches, config.eval_batches or None))
+        return (
+            padded(batch, len(batch.label), local)
+            for batch in itertools.islice(batches, config.eval_batches or None)
+        )
 
     example = next(labelled.test.batches(min(2, len(labelled.test))))
     origin = [{"name": labelled.name, "classes": len(labelled.classes), "images": len(labelled.train)}]
     return loop.Data(example, train, evaluate, split=True), len(labelled.classes), origin
-
-
-def pad(batch: Batch, size: int) -> Batch:
-    """Fills a short batch up to `size` with copies of its first image, labelled -1: not counted."""
-    missing = size - len(batch.label)
-    if not missing:
-        return batch
-
-    def fill(x: Any) -> np.ndarray:
-        return np.concatenate([x, np.repeat(x[:1], missing, 0)])
-
-    label = np.concatenate([batch.label, np.full(missing, -1, np.int32)])
-    return numpy_batch(fill(batch.image), label, fill(batch.extent))
 
 
 if __name__ == "__main__":

@@ -134,6 +134,20 @@ class MemorySplit:
         return numpy_batch(self.image[indices], self.label[indices], self.extent[indices])
 
 
+def padded(batch: Batch, count: int, size: int) -> Batch:
+    """The first `count` examples of a batch of NumPy arrays, then black images labelled -1 up to `size`.
+
+    Steps are compiled for one batch size, so a short batch is filled up; what is labelled -1 counts nothing.
+    """
+    image = np.zeros((size, *batch.image.shape[1:]), np.uint8)
+    label = np.full(size, -1, np.int32)
+    extent = np.full((size, 2), batch.image.shape[1], np.int32)
+    image[:count], label[:count], extent[:count] = (
+        x[:count] for x in (batch.image, batch.label, batch.extent)
+    )
+    return numpy_batch(image, label, extent)
+
+
 def numpy_batch(image: np.ndarray, label: np.ndarray, extent: np.ndarray) -> Batch:
     """A `Batch` of NumPy arrays: its fields say `jax.Array`, for which they may stand."""
     return Batch(cast(Any, image), cast(Any, label), cast(Any, extent))

@@ -117,7 +117,7 @@ def load_encoder(reference: str) -> LoadedEncoder:
     """
     if reference.startswith(RANDOM):
         return _untrained(reference)
-    folder, _, wanted = reference.partition("@")
+    folder, wanted = (reference, "") if Path(reference).is_dir() else _split(reference)
     path = Path(folder).absolute() / CHECKPOINTS
     if not path.is_dir():
         raise InputError(
@@ -142,6 +142,11 @@ def _untrained(reference: str) -> LoadedEncoder:
     spec = EncoderSpec(name, {}, models.INPUT_SIZES[name], models.MEAN, models.STD)
     encoder = models.untrained(spec, jax.random.key(int(seed or 0)))
     return LoadedEncoder(reference, 0, encoder, {"config": {}})
+
+
+def _split(reference: str) -> tuple[str, str]:
+    folder, _, wanted = reference.rpartition("@")
+    return (folder, wanted) if folder else (reference, "")
 
 
 def _pick(path: Path, wanted: str, reference: str) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ssl_single_image import parallel
 from ssl_single_image.datasets import Split
-from ssl_single_image.datasets.base import numpy_batch
+from ssl_single_image.datasets.base import padded
 from ssl_single_image.probes import cached, linear
 from ssl_single_image.training import metrics as metrics_lib
 from ssl_single_image.training.checkpoint import LoadedEncoder
@@ -160,15 +160,7 @@ def _one_pass(split: Split, batch_size: int, images: int, seed: int) -> Iterator
         batch = next(batches)
         count = min(left, len(batch.label))
         left -= count
-        yield _padded(batch, count, batch_size)
-
-
-def _padded(batch: Batch, count: int, batch_size: int) -> Batch:
-    """The first `count` examples, then padding up to `batch_size`: copies of the first with label -1."""
-    rows = np.zeros(batch_size, np.int64)
-    rows[:count] = np.arange(count)
-    label = np.where(np.arange(batch_size) < count, np.asarray(batch.label)[rows], -1).astype(np.int32)
-    return numpy_batch(np.asarray(batch.image)[rows], label, np.asarray(batch.extent)[rows])
+        yield padded(batch, count, batch_size)
 
 
 def _own_part(batch: Batch) -> Batch:

@@ -15,6 +15,7 @@ from probe_fakes import SPEC, labelled, loaded, striped, tiny_backbone  # noqa: 
 from ssl_single_image.cli import common, probe_defaults
 from ssl_single_image.cli import probe as command
 from ssl_single_image.datasets import LabelledSet, MemorySplit
+from ssl_single_image.datasets.base import padded
 from ssl_single_image.training import probe_plan, probing
 from ssl_single_image.types import InputError
 
@@ -174,7 +175,7 @@ def test_encoders_of_one_spec_share_what_is_compiled():
 
 
 def test_padding_repeats_no_image_and_labels_it_out():
-    batch = probing._padded(striped(5), 3, 8)
+    batch = padded(striped(5), 3, 8)
     np.testing.assert_array_equal(batch.label[:3], striped(5).label[:3])
     assert batch.label[3:].tolist() == [-1] * 5
     assert batch.image.shape[0] == batch.extent.shape[0] == 8
