@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with `tfds/` and `images/` for checks on real data: `shared/data` beside the checkout, or skip."""
-    default = Path(__file__).resolve().parents[3] / "shared" / "data"
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
     path = Path(os.environ.get(DATA_VARIABLE, default))
     if not path.is_dir():
         pytest.skip(f"no data at {path}; set {DATA_VARIABLE} to a folder with tfds/ and images/")

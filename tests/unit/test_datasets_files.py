@@ -92,7 +92,7 @@ def test_folder_mistakes(tmp_path: Path) -> None:
     refuses("classes in train and in test differ: dog, wolf")
     (root / "test/wolf").rename(root / "test/dog")
     (root / "train/dog/0.png").rename(root / "train/dog/0.txt")
-    refuses("train/dog: no images in this class folder")
+    refuses("train/dog: the folder has no images in it")
     (root / "train/dog/0.txt").rename(root / "train/dog/0.png")
     data = (root / "train/dog/0.png").read_bytes()
     (root / "train/dog/0.png").write_bytes(b"nonsense")
