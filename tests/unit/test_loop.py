@@ -88,6 +88,9 @@ def test_metrics_are_means_since_the_last_line(tmp_path):
 def test_resume_has_the_bits_of_an_uninterrupted_run(tmp_path):
     whole = run(tmp_path / "whole", inputs=data(step_dependent=True))
     run(tmp_path / "parts", steps=4, inputs=data(step_dependent=True))
+    # What a run leaves that was killed after its checkpoint.
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "train/loss": 1.0}\n{"step": 8, "tra')
     resumed = run(tmp_path / "parts", inputs=data(step_dependent=True))
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
