@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.batch_size = 32
         config.eval_every = config.checkpoint_every = 100
     else:
-        config.steps = 1500
+        config.steps = 2700
         config.batch_size = 32
         config.eval_every = config.checkpoint_every = 300
     return config

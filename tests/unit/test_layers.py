@@ -71,6 +71,15 @@ def test_max_pool_and_its_gradient(side, window, stride, padding, slices):
     np.testing.assert_array_equal(gradient, wins)
 
 
+def test_max_pool_gives_the_gradient_of_a_tie_to_the_first_cell():
+    x = jnp.asarray(np.random.default_rng(3).integers(0, 3, (2, 8, 8, 3)), jnp.float32)
+
+    def gradient(slices):
+        return jax.jit(jax.grad(lambda x: (layers.max_pool(x, 2, 2, slices=slices) ** 2).sum()))(x)
+
+    np.testing.assert_array_equal(gradient(True), gradient(False))
+
+
 def test_sobel_of_a_ramp():
     ramp = jnp.broadcast_to(jnp.arange(6.0)[None, None, :, None], (1, 6, 6, 3))
     edges = np.asarray(layers.sobel(ramp))[0, 1:-1, 1:-1]

@@ -1,0 +1,50 @@
+"""The `ssl-single-image` entry point."""
+
+import os
+import sys
+
+import pytest
+
+from ssl_single_image.cli import main
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has this setting")
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What would have been started in this process's place: (program, words, GLIBC_TUNABLES)."""
+    calls = []
+    record = lambda program, words: calls.append((program, words, os.environ["GLIBC_TUNABLES"]))  # noqa: E731
+    monkeypatch.setattr(os, "execv", record)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "ssl_single_image.cli.main", "help"])
+    return calls
+
+
+@linux_only
+def test_a_process_starts_anew_with_huge_pages_and_the_same_words(monkeypatch, started):
+    monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that it is restored
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    main.use_huge_pages()
+    assert started == [
+        (sys.executable, [sys.executable, "-m", "ssl_single_image.cli.main", "help"], main.HUGE_PAGES)
+    ]
+
+
+@linux_only
+def test_the_users_own_setting_is_left_alone(monkeypatch, started):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    main.use_huge_pages()
+    assert started == []
+
+
+def test_a_call_from_python_starts_nothing(monkeypatch, started, capsys):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    main.main(["ssl-single-image", "--help"])
+    assert started == []
+    assert "pretrain" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_named(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main.main(["ssl-single-image", "pretrian"])
+    assert "'pretrian'" in capsys.readouterr().err
