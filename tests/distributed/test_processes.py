@@ -19,9 +19,11 @@ def test_two_processes_are_one(tmp_path):
     program = str(Path(sys.executable).with_name("ssl-single-image"))
     two = runs.run(command, tmp_path / "cache", SSL_SINGLE_IMAGE=program)
     assert two.returncode == 0, two.stderr
-    want, got = runs.parameters(tmp_path / "one"), runs.parameters(tmp_path / "two")
+    before, want = (runs.parameters(tmp_path / "one", step) for step in (2, 4))
+    got = runs.parameters(tmp_path / "two", 4)
     for name in want:
-        np.testing.assert_allclose(got[name], want[name], rtol=2e-3, atol=2e-4)
+        # Rounding grows over the steps (see test_devices); a gradient of half the batch would differ by about 1.
+        assert np.linalg.norm(got[name] - want[name]) < 0.05 * np.linalg.norm(want[name] - before[name])
     resumed = runs.run(command, tmp_path / "cache", SSL_SINGLE_IMAGE=program)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from step 4" in resumed.stderr

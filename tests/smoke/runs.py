@@ -44,8 +44,9 @@ def run(command: list[str], cache: Path, **changes: str) -> subprocess.Completed
     )
 
 
-def parameters(workdir: Path) -> dict[str, np.ndarray]:
-    encoder = load_encoder(str(workdir)).encoder
+def parameters(workdir: Path, step: int | None = None) -> dict[str, np.ndarray]:
+    """Of the newest checkpoint, or of that of a step."""
+    encoder = load_encoder(str(workdir) + (f"@{step}" if step is not None else "")).encoder
     return {
         f"{layer}.{name}": np.asarray(x)
         for layer, block in encoder.params.items()
