@@ -1,10 +1,9 @@
 """Colour: jitter in random order, normalisation.
 
-The four operations are those of PIL and torchvision: brightness scales, contrast blends with the mean grey of
-the crop, saturation blends with each pixel's grey, hue turns the HSV circle. The first three and all their
-compositions have the form `scale * rgb + tint * grey(rgb) + shift` with three numbers a crop, so whatever comes
-before hue is one such map, and so is whatever comes after it. Values are clamped to [0, 1] before hue and at the end,
-where the sequential chain clamps after every operation; docs/augmentation.md gives the difference.
+The four operations are those of PIL and torchvision, each clamped to [0, 1]: brightness scales, contrast blends with
+the mean grey of the crop, saturation blends with each pixel's grey, hue turns the HSV circle. The first three have
+the form `scale * rgb + tint * grey + shift`, with three numbers a crop, so the random order costs no branch: a chain of
+three such maps before hue and one after it, of which those that are not due change nothing.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from ssl_single_image.augment.resample import Planes
 from ssl_single_image.augment.spec import CropSpec
-from ssl_single_image.augment.stage import stage
 
 UNIFORMS = 9
 _LUMA = (0.299, 0.587, 0.114)
@@ -55,32 +54,100 @@ def draw_jitter(u: jax.Array, spec: CropSpec) -> Jitter:
     )
 
 
-def jitter_colours(x: jax.Array, jitter: Jitter, spec: CropSpec, always: jax.Array) -> jax.Array:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """The operations of B crops other than hue, in order, as maps `scale * rgb + tint * grey + pivot * mean`.
+
+    What is not due has scale 1, tint and pivot 0. `mean` is the mean grey that contrast blends with.
+
+    Attributes:
+      scale: (B, 3) float32.
+      tint: (B, 3) float32.
+      pivot: (B, 3) float32.
+    """
+
+    scale: jax.Array
+    tint: jax.Array
+    pivot: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that is computed once a crop, apart from its pixels.
+
+    Attributes:
+      before: operations before hue.
+      before_contrast: those of them that come before contrast.
+      after: operations after hue.
+      after_contrast: those of them that come before contrast.
+      contrast_first: (B,) bool, contrast comes before hue.
+      hue: (B,) float32, turns.
+    """
+
+    before: Chain
+    before_contrast: Chain
+    after: Chain
+    after_contrast: Chain
+    contrast_first: jax.Array
+    hue: jax.Array
+
+
+def plan_jitter(jitter: Jitter) -> Plan:
+    """Puts the operations of B crops in order."""
+    place = jnp.argmax(jitter.order[:, :, None] == jnp.arange(4), axis=1)  # (B, 4): the slot of each operation
+    hue, contrast = place[:, _HUE, None], place[:, _CONTRAST, None]
+    slots = jnp.arange(3) + (jnp.arange(3) >= hue)  # the three that are not hue's
+    operation = jnp.take_along_axis(jitter.order, slots, axis=1)
+    factors = jnp.stack([jitter.brightness, jitter.contrast, jitter.saturation], -1)
+    factor = jnp.take_along_axis(factors, operation, axis=1)
+
+    def chain(due: jax.Array) -> Chain:
+        rest = 1 - factor
+        return Chain(
+            scale=jnp.where(due, factor, 1.0),
+            tint=jnp.where(due & (operation == _SATURATION), rest, 0.0),
+            pivot=jnp.where(due & (operation == _CONTRAST), rest, 0.0),
+        )
+
+    before, first = slots < hue, slots < contrast
+    return Plan(
+        chain(before),
+        chain(before & first),
+        chain(~before),
+        chain(~before & first),
+        (contrast < hue)[:, 0],
+        jitter.hue,
+    )
+
+
+def jitter_colours(planes: Planes, plan: Plan, spec: CropSpec) -> Planes:
     """Applies the jitter of each crop.
 
     Args:
-      x: (B, S, S, 3) float32 in [0, 1].
-      jitter: batched draws.
-      spec: the laws they were drawn from; a hue or contrast of 0 costs nothing.
-      always: see `stage`.
+      planes: colours of B crops.
+      plan: of their jitter.
+      spec: the laws that it was drawn from; a hue of 0 costs nothing.
 
     Returns:
-      (B, S, S, 3) float32 in [0, 1].
+      The colours after it, in [0, 1].
     """
-    slots = jnp.arange(4)
-    if not spec.hue:
-        return _apply(x, jitter, slots >= 0, spec)
-    slot = jnp.argmax(jitter.order == _HUE, axis=-1, keepdims=True)
+    nothing = jnp.zeros(plan.hue.shape)
 
-    def until_hue(x: jax.Array, jitter: Jitter) -> jax.Array:
-        return turn_hue(_apply(x, jitter, slots < slot, spec), jitter.hue)
+    def mean_grey(planes: Planes, until_contrast: Chain) -> jax.Array:
+        """What contrast blends with: the mean grey of what the operations before it give."""
+        return _exact_mean(_grey(_operate(planes, until_contrast, nothing))) if spec.contrast else nothing
 
-    return _apply(stage(always, until_hue, x, jitter), jitter, slots > slot, spec)
+    planes = _operate(planes, plan.before, mean_grey(planes, plan.before_contrast))
+    if spec.hue:
+        planes = turn_hue(planes, plan.hue)
+    return _operate(planes, plan.after, mean_grey(planes, plan.after_contrast))
 
 
-def turn_hue(x: jax.Array, turns: jax.Array) -> jax.Array:
-    """Turns the hue of (B, S, S, 3) in [0, 1] by (B,) turns, in HSV."""
-    r, g, b = x[..., 0], x[..., 1], x[..., 2]
+def turn_hue(planes: Planes, turns: jax.Array) -> Planes:
+    """Turns the hue of B crops by (B,) turns, in HSV."""
+    r, g, b = planes
     value = jnp.maximum(jnp.maximum(r, g), b)
     chroma = value - jnp.minimum(jnp.minimum(r, g), b)
     inverse = 1 / jnp.where(chroma > 0, chroma, 1.0)
@@ -90,10 +157,14 @@ def turn_hue(x: jax.Array, turns: jax.Array) -> jax.Array:
         (g - b) * inverse,
         jnp.where(g >= b, 2 + (b - r) * inverse, 4 + (r - g) * inverse),
     )
-    sextant = sextant + 6 * turns[:, None, None]
-    k = sextant[..., None] + jnp.asarray([5.0, 3.0, 1.0])
-    k = k - 6 * jnp.floor(k / 6)
-    return value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+    sextant = sextant + 6 * _each(turns)
+
+    def channel(phase: float) -> jax.Array:
+        k = sextant + phase
+        k = k - 6 * jnp.floor(k * (1 / 6))
+        return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
+
+    return channel(5), channel(3), channel(1)
 
 
 def normalise(x: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
@@ -111,31 +182,18 @@ def _order(u: jax.Array) -> jax.Array:
     return (index * (rank == index[:, None])).sum(axis=1).astype(jnp.int32)
 
 
-def _apply(x: jax.Array, jitter: Jitter, active: jax.Array, spec: CropSpec) -> jax.Array:
-    """One clamped `scale * rgb + tint * grey + shift`: the operations in the slots where `active` (B, 4)."""
-    grey = _grey(x)
-    mean = _exact_mean(grey) if spec.contrast else jnp.zeros(x.shape[0])
-    active = jnp.broadcast_to(active, jitter.order.shape)
-    scale, tint, shift = (v[:, None, None] for v in jax.vmap(_compose)(jitter, active, mean))
-    return jnp.clip(scale[..., None] * x + (tint * grey + shift)[..., None], 0, 1)
+def _operate(planes: Planes, chain: Chain, mean: jax.Array) -> Planes:
+    """A chain, clamped after each operation; `mean` is (B,)."""
+    shift = chain.pivot * mean[:, None]
+    for k in range(chain.scale.shape[1]):
+        blend = _each(chain.tint[:, k]) * _grey(planes) + _each(shift[:, k])
+        red, green, blue = (jnp.clip(_each(chain.scale[:, k]) * plane + blend, 0, 1) for plane in planes)
+        planes = red, green, blue
+    return planes
 
 
-def _compose(jitter: Jitter, active: jax.Array, mean: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(scale, tint, shift) of one crop's active operations; `mean` is the mean grey of their input."""
-    scale, tint, shift = jnp.ones(()), jnp.zeros(()), jnp.zeros(())
-    factors = jnp.stack([jitter.brightness, jitter.contrast, jitter.saturation, jnp.ones(())])
-    for slot in range(4):
-        operation = jitter.order[slot]
-        f = jnp.where(active[slot], factors[operation], 1.0)
-        pivot = (scale + tint) * mean + shift  # the mean grey at this point of the chain
-        shift = jnp.select(
-            [operation == _BRIGHTNESS, operation == _CONTRAST],
-            [f * shift, f * shift + (1 - f) * pivot],
-            shift,
-        )
-        tint = jnp.where(operation == _SATURATION, tint + (1 - f) * scale, f * tint)
-        scale = f * scale
-    return scale, tint, shift
+def _each(values: jax.Array) -> jax.Array:
+    return values[:, None, None]
 
 
 def _exact_mean(grey: jax.Array) -> jax.Array:
@@ -146,5 +204,5 @@ def _exact_mean(grey: jax.Array) -> jax.Array:
     return jnp.round(grey * unit).astype(jnp.int32).sum(axis=(1, 2)).astype(jnp.float32) / (unit * pixels)
 
 
-def _grey(x: jax.Array) -> jax.Array:
-    return _LUMA[0] * x[..., 0] + _LUMA[1] * x[..., 1] + _LUMA[2] * x[..., 2]
+def _grey(planes: Planes) -> jax.Array:
+    return sum((weight * plane for weight, plane in zip(_LUMA, planes, strict=True)), jnp.float32(0))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment import blur, geometry, photometric
-from ssl_single_image.augment.resample import lookup, source_points
+from ssl_single_image.augment.resample import interleave, locate, lookup, pack, points, unpack
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.augment.stage import stage
 from ssl_single_image.images.atlas import Atlas
@@ -64,9 +64,14 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
       (B, S, S, 3) in [0, 1], of type `spec.dtype`.
     """
     always = atlas.width[0, 0] > 0
-    x = stage(always, lambda atlas, place: _look_up(atlas, place, spec), atlas, params.geometry)
+    at = params.geometry
+    place = locate(atlas, at.image, at.matrix, at.centre)
+    words = lookup(atlas.words, place, always, size=spec.size, interpolation=spec.interpolation)
+    if spec.border == "window":
+        words = jnp.where(_within_window(at, spec.size), words, 0)
     if spec.jitters:
-        x = photometric.jitter_colours(x, params.jitter, spec, always)
+        words = stage(always, lambda *args: _recolour(*args, spec), words, photometric.plan_jitter(params.jitter))
+    x = stage(always, interleave, words)
     if spec.blur_probability:
         x = blur.blur(x, params.blur_sigma, spec, always)
     if spec.noise:
@@ -75,22 +80,15 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
     return x.astype(spec.output_dtype)
 
 
-def _look_up(atlas: Atlas, place: geometry.Geometry, spec: CropSpec) -> jax.Array:
-    """(B, S, S, 3) float32 in [0, 1]."""
-    x = lookup(
-        atlas, place.image, place.matrix, place.centre, size=spec.size, interpolation=spec.interpolation
-    )
-    x = x * (1 / 255)
-    if spec.border == "window":
-        x = jnp.where(_within_window(place, spec.size)[..., None], x, 0.0)
-    return x
+def _recolour(words: jax.Array, plan: photometric.Plan, spec: CropSpec) -> jax.Array:
+    return pack(photometric.jitter_colours(unpack(words), plan, spec))
 
 
-def _within_window(place: geometry.Geometry, size: int) -> jax.Array:
+def _within_window(at: geometry.Geometry, size: int) -> jax.Array:
     """(B, S, S) bool: whether a pixel's centre lies in the crop's upright window."""
     inside = jnp.ones((), bool)
-    for axis, point in enumerate(source_points(place.matrix, place.centre, size)):
-        start = place.origin[:, axis, None, None]
-        stop = start + place.extent[:, axis, None, None]
+    for axis, point in enumerate(points(at.matrix, at.centre, size)):
+        start = at.origin[:, axis, None, None]
+        stop = start + at.extent[:, axis, None, None]
         inside = inside & (point >= start) & (point < stop)
     return inside

@@ -16,7 +16,7 @@ from ssl_single_image.types import InputError
 _CHOICES = {
     "area_law": ("uniform", "log"),
     "border": ("inside", "window"),
-    "interpolation": ("bilinear", "trilinear", "bicubic"),
+    "interpolation": ("bilinear", "bicubic"),
     "image_choice": ("uniform", "area"),
     "dtype": ("float32", "bfloat16"),
 }
@@ -65,9 +65,8 @@ class CropSpec:
       blur_probability: probability of a Gaussian blur.
       blur_sigma: (low, high), range of its standard deviation in pixels of the crop, drawn uniformly.
       noise: standard deviation of additive Gaussian noise, in units of the [0, 1] range; 0: off.
-      interpolation: "trilinear" (four taps in each of two mip levels: the closest to an ideal antialiased
-        resize), "bilinear" (four taps in the nearest level: half the work) or "bicubic" (sixteen taps in the
-        nearest level: sharper where crops are magnified).
+      interpolation: "bilinear" (four taps in the nearest of two mip levels an octave) or "bicubic" (sixteen:
+        sharper where crops are magnified).
       image_choice: of several sources, draw one with equal chances or in proportion to its area.
       dtype: type of the rendered pixels, "float32" or "bfloat16"; arithmetic is float32.
 
@@ -94,7 +93,7 @@ class CropSpec:
     blur_probability: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
     noise: float = 0.0
-    interpolation: str = "trilinear"
+    interpolation: str = "bilinear"
     image_choice: str = "uniform"
     dtype: str = "float32"
 

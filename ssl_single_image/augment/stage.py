@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 
-def stage(always: jax.Array, function: Callable[..., jax.Array], *args: Any) -> jax.Array:
-    """`function(*args)`, computed once whatever consumes it.
+def stage(always: jax.Array, function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)`, a pytree of arrays, computed once whatever consumes it.
 
     Args:
       always: () bool, true at run time in a way that the compiler can't know beforehand.
@@ -24,8 +24,9 @@ def stage(always: jax.Array, function: Callable[..., jax.Array], *args: Any) -> 
       *args: pytrees of arrays.
     """
 
-    def behind_branch(*args: Any) -> jax.Array:
+    def behind_branch(*args: Any) -> Any:
         result = jax.eval_shape(function, *args)
-        return jax.lax.cond(always, function, lambda *_: jnp.zeros(result.shape, result.dtype), *args)
+        never = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), result)
+        return jax.lax.cond(always, function, lambda *_: never, *args)
 
     return jax.lax.platform_dependent(*args, cpu=behind_branch, default=function)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment.pipeline import render, sample_params
-from ssl_single_image.augment.resample import lookup
+from ssl_single_image.augment.resample import interleave, locate, lookup
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.images.atlas import Atlas
 
@@ -41,7 +41,8 @@ def render_centres(atlas: Atlas, size: int) -> jax.Array:
     extent = jnp.stack([atlas.height[:, 0], atlas.width[:, 0]], -1).astype(jnp.float32)
     matrix = (extent.min(-1) / size)[:, None, None] * jnp.eye(2)
     images = jnp.arange(atlas.count, dtype=jnp.int32)
-    return lookup(atlas, images, matrix, extent / 2, size=size, interpolation="bilinear") / 255
+    place = locate(atlas, images, matrix, extent / 2)
+    return interleave(lookup(atlas.words, place, atlas.width[0, 0] > 0, size=size, interpolation="bilinear"))
 
 
 def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:

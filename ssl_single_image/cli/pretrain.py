@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -127,14 +126,6 @@ def single_image_data(
     sources = images.load_source(config.source)
     augment.check_source(crop, [s.pixels.shape for s in sources], [s.name for s in sources])
     atlas = images.build_atlas([source.pixels for source in sources])
-    origin = [
-        {
-            "name": s.name,
-            "shape": list(s.pixels.shape),
-            "sha256": hashlib.sha256(s.pixels.tobytes()).hexdigest(),
-        }
-        for s in sources
-    ]
     atlas = jax.device_put(atlas)
     data = loop.Data(
         example=atlas,
@@ -142,7 +133,7 @@ def single_image_data(
         evaluate=lambda: itertools.repeat(atlas, config.eval_batches),
         split=False,
     )
-    return data, 0, origin
+    return data, 0, [source.record() for source in sources]
 
 
 def labelled_data(

@@ -1,8 +1,9 @@
-"""`sample`: draws crops as the network sees them, labelled, beside the source with their windows on it."""
+"""`sample`: draws crops as the network sees them, labelled, beside the source, or exports them as files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +14,40 @@ from tabulate import tabulate
 
 from ssl_single_image import augment, images
 from ssl_single_image.analysis import grids
-from ssl_single_image.cli import common
+from ssl_single_image.cli import common, export
 from ssl_single_image.images import builtin
 from ssl_single_image.objectives.common import crops_key
+from ssl_single_image.training import workdir
 from ssl_single_image.types import InputError
 
 _LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
 _MAX_PANELS = 4
+_MAX_TILES = 10_000
+_ROW = 12
+_CROPPING = (
+    "size",
+    "min_area",
+    "max_area",
+    "area_law",
+    "aspect",
+    "initial_crop",
+    "border",
+    "interpolation",
+    "image_choice",
+)
+_ALONE = {
+    "rotation": ("rotation",),
+    "shear": ("shear",),
+    "horizontal flip": ("hflip",),
+    "vertical flip": ("vflip",),
+    "brightness": ("brightness",),
+    "contrast": ("contrast",),
+    "saturation": ("saturation",),
+    "hue": ("hue",),
+    "blur": ("blur_probability", "blur_sigma"),
+    "noise": ("noise",),
+}
+"""Row -> the fields that it takes from the spec; it is shown if the first is not 0."""
 _MAX_WINDOWS = 24
 
 
@@ -33,9 +61,30 @@ def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
         "File, folder, glob pattern or builtin:NAME; builtin:list lists.",
         flag_values=flag_values,
     )
-    text("out", None, "Image file to write.", flag_values=flag_values)
+    text("out", None, "Image file to write: a sheet of crops.", flag_values=flag_values)
+    text(
+        "export",
+        None,
+        "Folder to write crops to, or NAME.array_record; an export that was cut off is gone on with.",
+        flag_values=flag_values,
+    )
+    text(
+        "format",
+        "png",
+        "Of --export FOLDER: png, jpeg or webp files, or array_record (a TFDS data set).",
+        flag_values=flag_values,
+    )
     number("count", 48, "Number of crops.", flag_values=flag_values)
     text("preset", "paper", "How crops are made: paper or authors.", flag_values=flag_values)
+    text(
+        "crop",
+        "",
+        "Fields of the crop that differ from the preset: rotation=10,hue=0",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_bool(
+        "alone", True, "Below the sheet, a row for each augmentation alone.", flag_values=flag_values
+    )
     number("size", 32, "Side of the crops in pixels.", flag_values=flag_values)
     number(
         "seed", 0, "Names the virtual data set: that of `pretrain` with this seed.", flag_values=flag_values
@@ -49,23 +98,46 @@ def main(args: flags.FlagValues) -> None:
     if args.image == f"{builtin.PREFIX}list":
         print(_list_of_photographs())
         return
-    if not args.out:
-        raise InputError("--out: missing; give the image file to write")
-    grids.image_format(args.out)
-    if not 1 <= args.count <= 10_000:
-        raise InputError(f"--count={args.count}: must lie in [1, 10000]")
+    if bool(args.out) == bool(args.export):
+        raise InputError(
+            "give either --out (an image file for a sheet of crops) or --export (a folder of crops)"
+        )
+    most = 2**32 if args.export else _MAX_TILES
+    if not 1 <= args.count <= most:
+        raise InputError(f"--count={args.count}: must lie in [1, {most}]")
     if not 0 <= args.scale <= 64:
         raise InputError(f"--scale={args.scale}: must lie in [0, 64]")
     if not 0 <= args.seed < 2**32:
         raise InputError(f"--seed={args.seed}: must lie in [0, 2**32)")
-    spec = augment.CropSpec.preset(args.preset, args.size)
+    preset = augment.CropSpec.preset(args.preset, args.size)
+    spec = augment.CropSpec.from_config(common.parse_arg(args.crop, **preset.to_config()))
     sources = images.load_source(args.image)
     augment.check_source(spec, [s.pixels.shape for s in sources], [s.name for s in sources])
+    if args.export:
+        _export(args, spec, sources)
+        return
+    grids.image_format(args.out)
     heading = f"{args.count} crops of {spec.size} x {spec.size}, preset {args.preset}, seed {args.seed}"
     heading += f"   ({_LEGEND})"
     sheet = crop_sheet(sources, spec, args.count, args.seed, scale=args.scale, heading=heading)
+    if args.alone:
+        sheet = grids.stacked([sheet, alone_sheet(sources, spec, args.seed, scale=args.scale)])
     grids.save_image(sheet, args.out)
     logging.info("wrote %s (%d x %d pixels)", args.out, sheet.width, sheet.height)
+
+
+def _export(args: flags.FlagValues, spec: augment.CropSpec, sources: Sequence[images.SourceImage]) -> None:
+    layout = export.choose_layout(Path(args.export), args.format, spec, args.count)
+    record = {
+        "crop": spec.to_config(),
+        "seed": args.seed,
+        "count": args.count,
+        "format": type(layout).__name__,
+    }
+    record |= {"encoding": layout.encoding, "sources": [source.record() for source in sources]}
+    workdir.claim(layout.root, record)
+    export.export(images.build_atlas([s.pixels for s in sources]), spec, args.seed, args.count, layout)
+    logging.info("%d crops are in %s", args.count, args.export)
 
 
 def crop_sheet(
@@ -88,6 +160,33 @@ def crop_sheet(
     columns = min(count, max(4, round((1.6 * count) ** 0.5)))
     sheet = grids.contact_sheet(list(crops), labels, columns=columns, scale=scale, heading=heading)
     return grids.side_by_side([grids.stacked(_panels(sources, spec, place)), sheet])
+
+
+def alone_sheet(
+    sources: Sequence[images.SourceImage], spec: augment.CropSpec, seed: int, *, scale: int = 0
+) -> Image.Image:
+    """The first crops of the virtual data set with no augmentation but cropping, then a row for each one alone."""
+    bare = augment.CropSpec(**{field: getattr(spec, field) for field in _CROPPING})
+    rows = {"crop only": bare}
+    for name, fields in _ALONE.items():
+        if any(getattr(spec, field) for field in fields[:1]):
+            rows[name] = bare.replace(**{field: getattr(spec, field) for field in fields})
+    rows["all"] = spec
+    atlas = images.build_atlas([source.pixels for source in sources])
+
+    def draw(atlas: images.Atlas, key: jax.Array) -> list[jax.Array]:
+        return [augment.render_crops(atlas, key, jnp.arange(_ROW), each) for each in rows.values()]
+
+    # Runs once, on a few crops: the compiler's time is all there is.
+    crops = jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(atlas, crops_key(seed))
+    labels = [name if i == 0 else "" for name in rows for i in range(_ROW)]
+    return grids.contact_sheet(
+        list(np.concatenate([np.asarray(row, np.float32) for row in crops])),
+        labels,
+        columns=_ROW,
+        scale=scale or max(1, round(64 / spec.size)),
+        heading="The same crops with one augmentation at a time",
+    )
 
 
 def _draw(

@@ -1,14 +1,20 @@
 """Source images as one packed mip pyramid on the device.
 
-Level l of an image halves level l - 1 with an antialiasing cubic filter (the one of Pillow's bicubic resize);
-odd sides are first extended by their last row or column. So pixel (i, j) of level l stands for the source over
-[i, i + 1) x [j, j + 1), scaled by 2**l, and a point (y, x) of the source lies at exactly (y, x) / 2**l in level l,
-for sizes of any parity. Filtering is integer arithmetic: NumPy and every JAX backend give the same bits.
+Level l of an image is the source reduced by sqrt(2)**l with an antialiasing cubic filter (the one of Pillow's bicubic
+resize). With two levels an octave, the next finer one is never sqrt(2) finer than a crop, so four taps in it are
+enough. Each level but the source itself is softened by a narrow kernel, which stands for half of what the second,
+bilinear resampling of a two-step pipeline (PIL's resize, then affine) blurs on average.
+
+Pixel (i, j) of level l stands for the source over [i, i + 1) x [j, j + 1), scaled by sqrt(2)**l, and a point (y, x) of
+the source lies at exactly (y, x) / sqrt(2)**l in level l, for sizes of any parity; sides are rounded up, over repeated
+edge pixels. Filtering is integer arithmetic: NumPy and every JAX backend give the same bits.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -18,13 +24,12 @@ import numpy as np
 
 from ssl_single_image.types import InputError
 
-_MAX_ROWS = 2**31 - 1
+_MAX_PIXELS = 2**31 - 1
 _STRIP = 512
 _FRACTION = 8
-"""Fractional bits that pixels are carried with from level to level."""
-_TAPS = (-3, -9, 29, 111, 111, 29, -9, -3)
-_UNIT = sum(_TAPS)
-"""Keys' cubic (a = -1/2) stretched by two, at the eight pixels that it covers, in units of 1 / 256."""
+"""Fractional bits that pixels are carried with from octave to octave."""
+_UNIT = 1 << 12
+"""What the integer weights of a filter sum to."""
 _Array = TypeVar("_Array", np.ndarray, jax.Array)
 
 
@@ -36,14 +41,15 @@ class Atlas:
     Images with fewer levels than the largest repeat their last one (a single pixel).
 
     Attributes:
-      rows: (R, 3) uint8, the RGB pixels of all levels of all images, row by row.
-      offset: (N, L) int32, where in `rows` a level starts.
+      words: (R,) uint32, the pixels of all levels of all images, row by row, each red + 2**8 green + 2**16 blue:
+        one load a pixel.
+      offset: (N, L) int32, where in `words` a level starts.
       height: (N, L) int32, pixels.
       width: (N, L) int32, pixels.
-      stride: (N, L) int32, distance in `rows` from a pixel to the one below it.
+      stride: (N, L) int32, distance in `words` from a pixel to the one below it.
     """
 
-    rows: jax.Array
+    words: jax.Array
     offset: jax.Array
     height: jax.Array
     width: jax.Array
@@ -75,14 +81,19 @@ def build_atlas(pixels: Sequence[np.ndarray]) -> Atlas:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise InputError(f"image {i}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
     depth = max(_depth(max(image.shape[:2])) for image in pixels)
-    sizes = np.array([[_level_size(image.shape[:2], level) for level in range(depth)] for image in pixels])
-    counts = _stored_rows(sizes)
-    _check_rows(int(counts.sum()))
-    rows = np.concatenate([level.reshape(-1, 3) for image in pixels for level in _pyramid(image)])
+    sizes = np.array(
+        [
+            [[level_side(side, level) for side in image.shape[:2]] for level in range(depth)]
+            for image in pixels
+        ]
+    )
+    counts = _stored(sizes)
+    _check_count(int(counts.sum()))
+    words = np.concatenate([_pack(level).ravel() for image in pixels for level in _pyramid(image)])
     starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
     offset = np.maximum.accumulate(np.where(counts > 0, starts, 0), axis=1)
     height, width = (jnp.asarray(sizes[..., axis], jnp.int32) for axis in (0, 1))
-    return Atlas(jnp.asarray(rows), jnp.asarray(offset, jnp.int32), height, width, stride=width)
+    return Atlas(jnp.asarray(words), jnp.asarray(offset, jnp.int32), height, width, stride=width)
 
 
 def atlas_from_batch(image: jax.Array, extent: jax.Array) -> Atlas:
@@ -100,23 +111,25 @@ def atlas_from_batch(image: jax.Array, extent: jax.Array) -> Atlas:
     """
     batch, side = image.shape[:2]
     depth = _depth(side)
-    strides = [-(-side // 2**level) for level in range(depth)]
-    _check_rows(batch * sum(stride**2 for stride in strides))
-    levels = [_extend(image, extent)]
-    fixed = levels[0].astype(jnp.int32) << _FRACTION
-    for level in range(1, depth):
-        fixed = _halve(_halve(fixed, axis=2), axis=1)
-        fixed = _extend(fixed, -(-extent // 2**level))
-        levels.append(_to_bytes(fixed))
-    starts = np.cumsum([0] + [batch * stride**2 for stride in strides[:-1]])
-    offset = starts + np.arange(batch)[:, None] * np.square(strides)
-    scale = 2 ** jnp.arange(depth)
-    height, width = (-(-extent[:, axis, None] // scale) for axis in (0, 1))
+    sides = np.array([[level_side(n, level) for level in range(depth)] for n in range(side + 1)])
+    strides = sides[side]
+    _check_count(batch * int((strides**2).sum()))
+    extents = jnp.asarray(sides, jnp.int32)[extent]  # (B, 2, L)
+    fixed = _extend(image, extent).astype(jnp.int32) << _FRACTION
+    levels = []
+    for level in range(0, depth, 2):
+        levels.append(_to_bytes(_soften(fixed) if level else fixed))
+        if level + 1 < depth:
+            between = _extend(_reduce_both(fixed, math.sqrt(2)), extents[..., level + 1])
+            levels.append(_to_bytes(_soften(between)))
+            fixed = _extend(_reduce_both(fixed, 2), extents[..., level + 2])
+    counts = batch * strides**2
+    offset = np.cumsum(counts) - counts + np.arange(batch)[:, None] * strides**2
     return Atlas(
-        rows=jnp.concatenate([level.reshape(-1, 3) for level in levels]),
+        words=jnp.concatenate([_pack(level).ravel() for level in levels]),
         offset=jnp.asarray(offset, jnp.int32),
-        height=height.astype(jnp.int32),
-        width=width.astype(jnp.int32),
+        height=extents[:, 0],
+        width=extents[:, 1],
         stride=jnp.broadcast_to(jnp.asarray(strides, jnp.int32), (batch, depth)),
     )
 
@@ -131,33 +144,75 @@ def _extend(image: jax.Array, extent: jax.Array) -> jax.Array:
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
     """All levels of one image down to one pixel; what is carried on keeps its fraction and its overshoot."""
-    levels, fixed = [image], image[None]
-    while max(fixed.shape[1:3]) > 1:
-        # The source in int32 would take four times its size, so the first halving takes it in strips.
-        strips = np.array_split(fixed, -(-fixed.shape[1] // _STRIP), axis=1)
-        fixed = np.concatenate([_halve(_to_fixed(strip), axis=2) for strip in strips], axis=1)
-        fixed = _halve(fixed, axis=1)
-        levels.append(_to_bytes(fixed)[0])
+    levels, octave = [image], image[None]
+    while max(octave.shape[1:3]) > 1:
+        levels.append(_to_bytes(_soften(_reduce_both(octave, math.sqrt(2))))[0])
+        octave = _reduce_both(octave, 2)
+        levels.append(_to_bytes(_soften(octave))[0])
     return levels
 
 
-def _halve(a: _Array, axis: int) -> _Array:
-    """Halves one axis of (B, H, W, 3) int32, repeating edge pixels beyond the borders; odd sides round up."""
-    half = -(-a.shape[axis] // 2)
-    reach = len(_TAPS) // 2 - 1
+def _soften(a: _Array) -> _Array:
+    """Rows and columns of (B, H, W, 3) fixed point blurred by (1, 10, 1) / 12, repeating edge pixels."""
+    library: Any = np if isinstance(a, np.ndarray) else jnp
+    b = library.pad(a, ((0, 0), (1, 1), (0, 0), (0, 0)), mode="edge")
+    a = (b[:, :-2] + 10 * a + b[:, 2:] + 6) // 12
+    b = library.pad(a, ((0, 0), (0, 0), (1, 1), (0, 0)), mode="edge")
+    return (b[:, :, :-2] + 10 * a + b[:, :, 2:] + 6) // 12
+
+
+def _reduce_both(a: _Array, factor: float) -> _Array:
+    """Reduces height and width of (B, H, W, 3), uint8 or fixed point; the result is fixed point."""
+    if isinstance(a, np.ndarray) and a.dtype == np.uint8:
+        # The source in int32 would take four times its size, so its first reduction takes it in strips.
+        strips = np.array_split(a, -(-a.shape[1] // _STRIP), axis=1)
+        narrow = [_reduce(strip.astype(np.int32) << _FRACTION, factor, axis=2) for strip in strips]
+        return _reduce(np.concatenate(narrow, axis=1), factor, axis=1)
+    return _reduce(_reduce(a, factor, axis=2), factor, axis=1)
+
+
+def _reduce(a: _Array, factor: float, axis: int) -> _Array:
+    """Reduces one axis of (B, H, W, 3) int32 by `factor`, 2 or sqrt(2), repeating edge pixels beyond the borders."""
+    first, weights = _filter(a.shape[axis], factor)
+    count, taps = weights.shape
     pad = [(0, 0)] * 4
-    pad[axis] = (reach, reach + 2 * half - a.shape[axis])
-    padded = (np if isinstance(a, np.ndarray) else jnp).pad(a, pad, mode="edge")
-    along = [slice(None)] * 4
+    pad[axis] = (taps, taps)
+    library: Any = np if isinstance(a, np.ndarray) else jnp
+    padded = library.pad(a, pad, mode="edge")
+    shape = [1] * 4
+    shape[axis] = count
     total: Any = _UNIT // 2  # rounds to nearest
-    for k, tap in enumerate(_TAPS):
-        along[axis] = slice(k, k + 2 * half, 2)
-        total = total + padded[tuple(along)] * tap
+    for k in range(taps):
+        if factor == 2:  # equal steps: a slice is faster than a gather
+            start = int(first[0]) + taps + k
+            along = [slice(None)] * 4
+            along[axis] = slice(start, start + 2 * count - 1, 2)
+            values = padded[tuple(along)]
+        else:
+            values = library.take(padded, first + taps + k, axis=axis)
+        total = total + values * weights[:, k].reshape(shape)
     return total // _UNIT
 
 
-def _to_fixed(pixels: np.ndarray) -> np.ndarray:
-    return pixels if pixels.dtype == np.int32 else pixels.astype(np.int32) << _FRACTION
+@functools.lru_cache(maxsize=256)
+def _filter(side: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """First taps (n,) and integer weights (n, T) of Keys' cubic (a = -1/2), stretched by `factor`, for a side's pixels.
+
+    Pixel i of the n = ceil(side / factor) looks at the source around (i + 1/2) factor.
+    """
+    count = _reduced(side, factor)
+    centre = (np.arange(count) + 0.5) * factor - 0.5
+    taps = math.ceil(4 * factor)
+    first = np.floor(centre - 2 * factor).astype(int) + 1
+    distance = np.abs(first[:, None] + np.arange(taps) - centre[:, None]) / factor
+    near = (1.5 * distance - 2.5) * distance**2 + 1
+    far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+    exact = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+    exact *= _UNIT / exact.sum(axis=1, keepdims=True)
+    weights = np.rint(exact).astype(np.int32)
+    largest = weights.argmax(axis=1)
+    weights[np.arange(count), largest] += _UNIT - weights.sum(axis=1)
+    return first, weights
 
 
 def _to_bytes(fixed: _Array) -> _Array:
@@ -165,23 +220,38 @@ def _to_bytes(fixed: _Array) -> _Array:
     return whole.clip(0, 255).astype(np.uint8)
 
 
+def level_side(side: int, level: int) -> int:
+    """Pixels of a source's side of `side` pixels in level `level`."""
+    octave = -(-side // 2 ** (level // 2))
+    return _reduced(octave, math.sqrt(2)) if level % 2 else octave
+
+
+def _reduced(side: int, factor: float) -> int:
+    """ceil(side / factor) for a factor of 2 or sqrt(2), exactly."""
+    return -(-side // 2) if factor == 2 else math.isqrt((side * side - 1) // 2) + 1 if side else 0
+
+
 def _depth(side: int) -> int:
-    """Number of levels from `side` pixels down to one."""
-    return (side - 1).bit_length() + 1
+    """Number of levels from `side` pixels down to one, two an octave."""
+    return 2 * (side - 1).bit_length() + 1
 
 
-def _level_size(size: Sequence[int], level: int) -> tuple[int, int]:
-    return -(-size[0] // 2**level), -(-size[1] // 2**level)
+def _pack(pixels: _Array) -> _Array:
+    """(..., 3) uint8 -> (...) uint32."""
+    red, green, blue = (pixels[..., i].astype(np.uint32) for i in range(3))
+    return red | green << 8 | blue << 16
 
 
-def _stored_rows(sizes: np.ndarray) -> np.ndarray:
-    """(N, L) rows that each level adds; 0 for the repeated single pixel."""
+def _stored(sizes: np.ndarray) -> np.ndarray:
+    """(N, L) pixels that each level adds; 0 for the repeated single pixel."""
     counts = sizes.prod(axis=-1)
     repeated = np.zeros_like(counts, dtype=bool)
     repeated[:, 1:] = (counts[:, 1:] == 1) & (counts[:, :-1] == 1)
     return np.where(repeated, 0, counts)
 
 
-def _check_rows(rows: int) -> None:
-    if rows > _MAX_ROWS:
-        raise InputError(f"the images have {rows:,} pixels with their mip levels; the limit is {_MAX_ROWS:,}")
+def _check_count(count: int) -> None:
+    if count > _MAX_PIXELS:
+        raise InputError(
+            f"the images have {count:,} pixels with their mip levels; the limit is {_MAX_PIXELS:,}"
+        )

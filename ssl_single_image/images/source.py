@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,6 +28,11 @@ class SourceImage:
 
     name: str
     pixels: np.ndarray
+
+    def record(self) -> dict[str, Any]:
+        """What tells it from any other image, JSON-able: name, shape and hash of the pixels."""
+        digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
+        return {"name": self.name, "shape": list(self.pixels.shape), "sha256": digest}
 
 
 def load_source(source: str) -> list[SourceImage]:

@@ -16,15 +16,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.models import alexnet, cifar
+from ssl_single_image.models import alexnet, cifar, nin
 from ssl_single_image.models.layers import Network
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError
 
 Module = nn.Module
 """What networks are: pure `init(keys, x, train=...)` and `apply(variables, x, train=...)`."""
 
-BACKBONES: dict[str, ModuleType] = {"alexnet": alexnet, "cifar32": cifar}
-INPUT_SIZES = {"alexnet": 224, "cifar32": 32}
+BACKBONES: dict[str, ModuleType] = {"alexnet": alexnet, "cifar32": cifar, "nin": nin}
+INPUT_SIZES = {"alexnet": 224, "cifar32": 32, "nin": 32}
 """The crop side each backbone is made for, in pixels."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Channel statistics of ImageNet's RGB in [0, 1]: the customary input normalisation."""

@@ -89,6 +89,12 @@ def max_pool(
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
 
 
+def average_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+    """Mean over windows, the zeros of the padding included; sizes as `max_pool`'s."""
+    total = functools.reduce(jnp.add, _windows(x, window, stride, padding, 0.0))
+    return total / window**2
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_of_tiles(x: jax.Array, window: int) -> jax.Array:
     """`max_pool` where the windows tile x; its gradient is one pass of comparisons."""
@@ -142,13 +148,15 @@ def _windows(x: jax.Array, size: int, stride: int, padding: int, fill: float) ->
 
 @dataclasses.dataclass(frozen=True)
 class ConvSpec:
-    """One block: convolution, batch norm, ReLU and, where `pool` is set, max-pooling (window, stride)."""
+    """One block: convolution, batch norm, ReLU and, where `pool` (window, stride[, padding]) is set, pooling."""
 
     features: int
     kernel: int
     stride: int = 1
     padding: int = 0
-    pool: tuple[int, int] | None = None
+    pool: tuple[int, ...] | None = None
+    average: bool = False
+    """Pools by the mean instead of the maximum."""
 
 
 class Conv(nn.Module):
@@ -222,7 +230,7 @@ class ConvTrunk(nn.Module):
             x = nn.relu(batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x))
             taps[name] = x
             if layer.pool:
-                x = max_pool(x, *layer.pool)
+                x = (average_pool if layer.average else max_pool)(x, *layer.pool)
         return x, taps
 
 
@@ -252,6 +260,17 @@ class FCHead(nn.Module):
                 x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
             x = nn.relu(x)
         return dense_top(self.outputs)(x.astype(jnp.float32))
+
+
+class AverageHead(nn.Module):
+    """The features' mean over the map -> logits (B, outputs) in float32."""
+
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        del train
+        return dense_top(self.outputs)(x.mean((1, 2)).astype(jnp.float32))
 
 
 def dense_top(outputs: int) -> nn.Dense:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from ssl_single_image import augment
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
 from ssl_single_image.types import Metrics, Objective, State
@@ -25,8 +26,8 @@ def make(setup: common.Setup) -> Objective:
 
     def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
         crops = common.held_out_crops(setup, key, inputs, axis_name)
-        views, labels = rotations(setup.normalise(crops))
-        logits = common.predict(setup.network(ROTATIONS), state, views)
+        labels = rotation_labels(crops.shape[0])
+        logits = common.predict(setup.network(ROTATIONS), state, rotations(setup.normalise(crops)))
         return common.reduce_metrics(common.classification_metrics(logits, labels), axis_name)
 
     return Objective(init, step, evaluate, lambda state: common.trunk(setup, state))
@@ -41,7 +42,9 @@ def update(
         keys = common.position_keys(flip_key, setup.batch_size, axis_name)
         flip = jax.vmap(lambda k: jax.random.bernoulli(k, setup.view_hflip))(keys)
         crops = jnp.where(flip[:, None, None, None], crops[:, :, ::-1], crops)
-    views, labels = rotations(setup.normalise(crops))
+    labels = rotation_labels(crops.shape[0])
+    # Made once: else every window of the first convolution would turn and normalise its pixels anew on a CPU.
+    views = augment.stage(state.step >= 0, lambda crops: rotations(setup.normalise(crops)), crops)
     network = setup.network(ROTATIONS, axis_name)
     loss = common.classification_loss(
         network, state, views, labels, common.replica_key(dropout_key, axis_name)
@@ -49,15 +52,18 @@ def update(
     return common.update(setup, state, loss, axis_name)
 
 
-def rotations(crops: jax.Array) -> tuple[jax.Array, jax.Array]:
+def rotations(crops: jax.Array) -> jax.Array:
     """Every crop in its four rotations.
 
     Args:
       crops: (B, S, S, C).
 
     Returns:
-      views (4B, S, S, C), all crops unrotated, then all by 90, 180, 270 degrees counter-clockwise; labels
-      (4B,) int32, the number of quarter turns.
+      (4B, S, S, C): all crops unrotated, then all by 90, 180, 270 degrees counter-clockwise.
     """
-    views = jnp.concatenate([jnp.rot90(crops, turns, axes=(1, 2)) for turns in range(ROTATIONS)])
-    return views, jnp.repeat(jnp.arange(ROTATIONS, dtype=jnp.int32), crops.shape[0])
+    return jnp.concatenate([jnp.rot90(crops, turns, axes=(1, 2)) for turns in range(ROTATIONS)])
+
+
+def rotation_labels(count: int) -> jax.Array:
+    """(4 count,) int32: the number of quarter turns of each view that `rotations` makes of `count` crops."""
+    return jnp.repeat(jnp.arange(ROTATIONS, dtype=jnp.int32), count)

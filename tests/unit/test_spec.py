@@ -35,7 +35,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"blur_sigma": 2.0}, "blur_sigma = 2.0: must be two numbers"),
     ({"area_law": "cubic"}, "area_law = 'cubic': must be one of uniform, log"),
     ({"border": "reflect"}, "inside, window"),
-    ({"interpolation": "nearest"}, "bilinear, trilinear, bicubic"),
+    ({"interpolation": "nearest"}, "bilinear, bicubic"),
     ({"image_choice": "first"}, "uniform, area"),
     ({"dtype": "float16"}, "float32, bfloat16"),
 ]

@@ -1,0 +1,63 @@
+"""Images/s and peak memory of one RotNet training step against PyTorch on the same machine.
+
+Contenders work in processes of their own, in interleaved rounds; PyTorch runs eager and compiled, in both memory
+layouts, and its best counts. Images are rotated views, four a crop. `python benchmarks/train_step.py --json`;
+without PyTorch (`pip install -e '.[bench]'`) ours alone is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import common
+from train_step_peers import CONTENDERS
+
+CASES = {"small4": 32, "cifar32": 32, "nin": 32, "alexnet": 8}
+"""Network -> crops a step."""
+
+
+def measure(network: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
+    """A row for each of PyTorch's ways, its best first, and who could not start."""
+    workers, skipped = {}, []
+    for contender in CONTENDERS:
+        try:
+            workers[contender] = common.Worker(
+                ["train_step_peers.py", contender, network, str(CASES[network])]
+            )
+        except RuntimeError as error:
+            skipped.append(f"{contender} {network}: {error}")
+    rates, peaks = common.compare(workers, args.repeats, args.seconds)
+    peers = sorted((name for name in rates if name != "ours"), key=lambda name: -rates[name])
+    return [
+        {
+            "case": f"{network} B={4 * CASES[network]}",
+            "peer": f"PyTorch {peer}" if peer else "",
+            "ours": rates["ours"],
+            "theirs": rates.get(peer),
+            "ratio": rates["ours"] / rates[peer] if peer else None,
+            "unit": "images/s",
+            "ours_peak_mib": peaks["ours"],
+            "theirs_peak_mib": peaks.get(peer),
+        }
+        for peer in peers or [""]
+    ], skipped
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, default=4.0, help="that each contender works in each round")
+    parser.add_argument("--networks", nargs="*", default=list(CASES), choices=CASES, help="default: all")
+
+
+def main() -> None:
+    args = common.parse(__doc__ or "", add_flags)
+    rows, skipped = [], []
+    for network in args.networks:
+        more, left_out = measure(network, args)
+        rows += more
+        skipped += left_out
+    common.report(rows, args.json, skipped)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""One RotNet training step, ours and PyTorch's, each in a process of its own.
+
+`python benchmarks/train_step_peers.py CONTENDER NETWORK CROPS`, see `common.Worker`; run by `train_step.py`. PyTorch's
+networks are built from the tables below, which a test compares with the package's. Ours renders its crops inside
+the step; PyTorch is given a batch of stored ones.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import common
+
+Step = Callable[[int], int]
+Conv = tuple[int, int, int, int]  # features, kernel, stride, padding
+POOL2, POOL3, AVERAGE3 = ("max", 2, 2, 0), ("max", 3, 2, 0), ("average", 3, 2, 1)
+LAYERS: dict[str, list[Any]] = {
+    "small4": [(32, 3, 1, 1), (64, 3, 2, 1), (128, 3, 2, 1), (128, 3, 2, 1)],
+    "cifar32": [
+        (64, 3, 1, 1),
+        POOL2,
+        (128, 3, 1, 1),
+        POOL2,
+        (192, 3, 1, 1),
+        (192, 3, 1, 1),
+        (128, 3, 1, 1),
+        POOL2,
+    ],
+    "nin": [
+        *[(192, 5, 1, 2), (160, 1, 1, 0), (96, 1, 1, 0), ("max", 3, 2, 1)],
+        *[(192, 5, 1, 2), (192, 1, 1, 0), (192, 1, 1, 0), AVERAGE3],
+        *[(192, 3, 1, 1), (192, 1, 1, 0), (192, 1, 1, 0)],
+    ],
+    "alexnet": [
+        *[(64, 11, 4, 2), POOL3, (192, 5, 1, 2), POOL3],
+        *[(384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1), POOL3],
+    ],
+}
+HIDDEN = {"small4": None, "cifar32": (512,), "nin": None, "alexnet": (4096, 4096)}
+"""Hidden fully connected layers; None: global average pooling straight to the logits."""
+SIDES = {"small4": 32, "cifar32": 32, "nin": 32, "alexnet": 224}
+RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
+
+
+def ours(network: str, crops: int) -> Step:
+    """This package's step under jit, crops rendered inside."""
+    import jax
+
+    from ssl_single_image import augment, images
+    from ssl_single_image.cli import defaults, pretrain
+    from ssl_single_image.objectives import rotnet
+    from ssl_single_image.parallel import compile_step
+    from ssl_single_image.training import optim
+
+    if network == "small4":
+        _register_small4()
+    config = defaults.pretrain(
+        "rotnet", "imagenet224" if network == "alexnet" else "cifar32", "builtin:coffee"
+    )
+    config.batch_size, config.backbone = crops, network
+    crop = augment.CropSpec.preset("paper", SIDES[network])
+    setup = pretrain.make_setup(config, crop, 0, optim.make_schedule(config.optimizer, config.steps))
+    atlas = images.build_atlas([source.pixels for source in images.load_source(config.source)])
+    objective = rotnet.make(setup)
+    step = compile_step(objective.step, split_inputs=False)
+    key = jax.random.key(0)
+    state = jax.jit(objective.init)(key, atlas)
+
+    def work(_: int) -> int:
+        nonlocal state
+        state, metrics = step(state, key, atlas)
+        jax.block_until_ready(metrics)
+        return rotnet.ROTATIONS * crops
+
+    return work
+
+
+def _register_small4() -> None:
+    import types
+
+    from ssl_single_image import models
+    from ssl_single_image.models import layers
+
+    def backbone(**shared: Any) -> layers.ConvTrunk:
+        return layers.ConvTrunk(tuple(layers.ConvSpec(*layer) for layer in LAYERS["small4"]), **shared)
+
+    def head(outputs: int, **shared: Any) -> layers.AverageHead:
+        del shared
+        return layers.AverageHead(outputs)
+
+    models.BACKBONES["small4"] = types.SimpleNamespace(backbone=backbone, head=head)
+    models.INPUT_SIZES["small4"] = SIDES["small4"]
+
+
+def torch_network(network: str) -> Any:
+    """The same network in PyTorch."""
+    from torch import nn
+
+    modules: list[nn.Module] = []
+    channels, side = 3, SIDES[network]
+    for layer in LAYERS[network]:
+        if layer[0] == "max":
+            modules.append(nn.MaxPool2d(*layer[1:]))
+        elif layer[0] == "average":
+            modules.append(nn.AvgPool2d(*layer[1:]))
+        else:
+            features, *rest = layer
+            modules += [nn.Conv2d(channels, features, *rest, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
+            channels = features
+        _, kernel, stride, padding = layer
+        side = (side + 2 * padding - kernel) // stride + 1
+    if HIDDEN[network] is None:
+        modules += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    else:
+        modules.append(nn.Flatten())
+        channels *= side * side
+    for features in HIDDEN[network] or ():
+        modules += [nn.Linear(channels, features, bias=False), nn.BatchNorm1d(features), nn.ReLU()]
+        channels = features
+    return nn.Sequential(*modules, nn.Linear(channels, 4))
+
+
+def torch_step(network: str, crops: int, *, channels_last: bool, compiled: bool) -> Step:
+    import torch
+    from torch.nn import functional as F
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = torch_network(network).to(memory_format=layout).train()
+    optimiser = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=DECAY, nesterov=True)
+    stored = torch.randn(crops, 3, SIDES[network], SIDES[network])
+    labels = torch.arange(4).repeat_interleave(crops)
+
+    def loss() -> Any:
+        views = torch.cat([torch.rot90(stored, turns, (2, 3)) for turns in range(4)])
+        return F.cross_entropy(model(views.contiguous(memory_format=layout)), labels)
+
+    compute = torch.compile(loss) if compiled else loss
+
+    def work(_: int) -> int:
+        optimiser.zero_grad(set_to_none=True)
+        compute().backward()
+        optimiser.step()
+        return len(labels)
+
+    return work
+
+
+CONTENDERS: dict[str, Callable[[str, int], Step]] = {
+    "ours": ours,
+    "eager": lambda n, c: torch_step(n, c, channels_last=False, compiled=False),
+    "channels_last": lambda n, c: torch_step(n, c, channels_last=True, compiled=False),
+    "compile": lambda n, c: torch_step(n, c, channels_last=False, compiled=True),
+    "compile_channels_last": lambda n, c: torch_step(n, c, channels_last=True, compiled=True),
+}
+
+
+def main() -> None:
+    contender, network, crops = sys.argv[1:]
+    common.serve(CONTENDERS[contender](network, int(crops)))
+
+
+if __name__ == "__main__":
+    main()
