@@ -96,7 +96,9 @@ class Plan:
 
 def plan_jitter(jitter: Jitter) -> Plan:
     """Puts the operations of B crops in order."""
-    place = jnp.argmax(jitter.order[:, :, None] == jnp.arange(4), axis=1)  # (B, 4): the slot of each operation
+    place = jnp.argmax(
+        jitter.order[:, :, None] == jnp.arange(4), axis=1
+    )  # (B, 4): the slot of each operation
     hue, contrast = place[:, _HUE, None], place[:, _CONTRAST, None]
     slots = jnp.arange(3) + (jnp.arange(3) >= hue)  # the three that are not hue's
     operation = jnp.take_along_axis(jitter.order, slots, axis=1)
@@ -201,7 +203,7 @@ def _exact_mean(grey: jax.Array) -> jax.Array:
     crop's mean is the same whatever else is in its batch."""
     pixels = grey.shape[1] * grey.shape[2]
     unit = 2.0 ** (30 - (pixels - 1).bit_length())
-    return jnp.round(grey * unit).astype(jnp.int32).sum(axis=(1, 2)).astype(jnp.float32) / (unit * pixels)
+    return (grey * unit + 0.5).astype(jnp.int32).sum(axis=(1, 2)).astype(jnp.float32) / (unit * pixels)
 
 
 def _grey(planes: Planes) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,8 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
     if spec.border == "window":
         words = jnp.where(_within_window(at, spec.size), words, 0)
     if spec.jitters:
-        words = stage(always, lambda *args: _recolour(*args, spec), words, photometric.plan_jitter(params.jitter))
+        plan = photometric.plan_jitter(params.jitter)
+        words = stage(always, partial(_recolour, spec=spec), words, plan)
     x = stage(always, interleave, words)
     if spec.blur_probability:
         x = blur.blur(x, params.blur_sigma, spec, always)

@@ -130,10 +130,10 @@ def interleave(words: jax.Array) -> jax.Array:
 
 
 def _corners(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
-    """Indices (B, S, S) of the upper left and the lower left tap of each pixel."""
+    """Indices (B, S, S) of the upper left and the lower left tap of each pixel, unsigned: none counts from the end."""
     top, left = (_split(at, last)[0] for at, last in _coordinates(place, size))
     above = _each(place.offset) + top * _each(place.stride) + left
-    return above, above + _each(place.stride)
+    return above.astype(jnp.uint32), (above + _each(place.stride)).astype(jnp.uint32)
 
 
 def _bilinear(words: jax.Array, place: Place, above: jax.Array, below: jax.Array, size: int) -> jax.Array:

@@ -138,7 +138,11 @@ class Records:
             filename_template=template,
         )
         tfds.folder_dataset.write_metadata(
-            data_dir=str(self.root), features=self._features, split_infos=[split], filename_template=template
+            data_dir=str(self.root),
+            features=self._features,
+            split_infos=[split],
+            filename_template=template,
+            check_data=False,  # would need TensorFlow
         )
 
 

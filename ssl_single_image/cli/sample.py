@@ -98,10 +98,12 @@ def main(args: flags.FlagValues) -> None:
     if args.image == f"{builtin.PREFIX}list":
         print(_list_of_photographs())
         return
-    if bool(args.out) == bool(args.export):
+    if not args.out and not args.export:
         raise InputError(
-            "give either --out (an image file for a sheet of crops) or --export (a folder of crops)"
+            "--out: missing; give the image file to write, or --export and a folder for the crops"
         )
+    if args.out and args.export:
+        raise InputError("--out and --export: give one of them")
     most = 2**32 if args.export else _MAX_TILES
     if not 1 <= args.count <= most:
         raise InputError(f"--count={args.count}: must lie in [1, {most}]")

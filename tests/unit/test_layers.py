@@ -71,6 +71,14 @@ def test_max_pool_and_its_gradient(side, window, stride, padding, slices):
     np.testing.assert_array_equal(gradient, wins)
 
 
+def test_average_pool_counts_the_padding():
+    x = np.random.default_rng(4).random((2, 7, 7, 3), np.float32)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    want = [[padded[:, r : r + 3, c : c + 3].mean((1, 2)) for c in range(0, 7, 2)] for r in range(0, 7, 2)]
+    got = layers.average_pool(jnp.asarray(x), 3, 2, 1)
+    np.testing.assert_allclose(got, np.stack([np.stack(row, 1) for row in want], 1), rtol=1e-5)
+
+
 def test_max_pool_gives_the_gradient_of_a_tie_to_the_first_cell():
     x = jnp.asarray(np.random.default_rng(3).integers(0, 3, (2, 8, 8, 3)), jnp.float32)
 

@@ -101,3 +101,16 @@ def test_training_mode_uses_and_updates_batch_statistics():
 def test_unknown_names_are_refused_with_those_there_are(name, options, words):
     with pytest.raises(InputError, match=words):
         models.build_backbone(name, options)
+
+
+def test_nin_has_nine_taps_of_the_published_shapes():
+    network = models.build_network("nin", {}, 4)
+    image = jnp.zeros((2, 32, 32, 3))
+    shapes = jax.eval_shape(lambda key: network.init_with_output(key, image, train=False), jax.random.key(0))
+    (logits, taps), variables = shapes
+    assert logits.shape == (2, 4)
+    want = [(32, 192), (32, 160), (32, 96), (16, 192), (16, 192), (16, 192), (8, 192), (8, 192), (8, 192)]
+    assert [(tap.shape[1], tap.shape[3]) for tap in taps.values()] == want
+    kernels = sum(w.size for w in jax.tree.leaves(variables["params"]["backbone"]) if w.ndim == 4)
+    spatial = 25 * 3 * 192 + 25 * 96 * 192 + 9 * 192 * 192
+    assert kernels == spatial + 192 * 160 + 160 * 96 + 4 * 192 * 192

@@ -33,7 +33,9 @@ def draws(spec: augment.CropSpec, count: int = COUNT) -> photometric.Jitter:
 
 
 def jittered(pixels: np.ndarray, jitter: photometric.Jitter, spec: augment.CropSpec) -> np.ndarray:
-    run = jax.jit(lambda planes, j: jnp.stack(photometric.jitter_colours(planes, photometric.plan_jitter(j), spec), -1))
+    run = jax.jit(
+        lambda planes, j: jnp.stack(photometric.jitter_colours(planes, photometric.plan_jitter(j), spec), -1)
+    )
     return np.asarray(run(split(pixels.astype(np.float32) / 255), jitter)) * 255
 
 

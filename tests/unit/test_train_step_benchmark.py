@@ -1,0 +1,25 @@
+"""The networks that the training benchmark builds in PyTorch are the package's."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssl_single_image import models
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import train_step_peers
+
+
+@pytest.mark.parametrize("name", sorted(models.BACKBONES))
+def test_layers_and_hidden_units_are_the_packages(name):
+    layers = []
+    for layer in models.BACKBONES[name].backbone().layers:
+        layers.append((layer.features, layer.kernel, layer.stride, layer.padding))
+        if layer.pool:
+            window, stride, padding = (*layer.pool, 0)[:3]
+            layers.append(("average" if layer.average else "max", window, stride, padding))
+    assert layers == train_step_peers.LAYERS[name]
+    head = models.BACKBONES[name].head(4)
+    assert getattr(head, "hidden", None) == train_step_peers.HIDDEN[name]
+    assert models.INPUT_SIZES[name] == train_step_peers.SIDES[name]
