@@ -11,25 +11,25 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from ssl_single_image.errors import Halted, InputError
+
+__all__ = [
+    "Batch",
+    "EncoderSpec",
+    "EncoderVariables",
+    "Evaluate",
+    "Halted",
+    "InputError",
+    "Metrics",
+    "Objective",
+    "PyTree",
+    "State",
+    "Step",
+]
+
 PyTree = Any
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 """Name -> (sum, count), both float32 scalars. The mean is taken once, where the metric is written."""
-
-
-class InputError(ValueError):
-    """Something the user gave is wrong: a file, a field, a flag.
-
-    The message is one line that says what is wrong, where, and what to do. The command line prints it
-    and exits with status 2; library callers may catch it as the `ValueError` it is.
-    """
-
-
-class Halted(Exception):  # noqa: N818 (it need not be an error: a run asked to stop does so)
-    """A run ended in good order before it was complete. The command line prints this and exits with `status`."""
-
-    def __init__(self, message: str, status: int):
-        super().__init__(message)
-        self.status = status
 
 
 @jax.tree_util.register_dataclass

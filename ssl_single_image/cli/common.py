@@ -1,6 +1,6 @@
 """What every command shares: flags of its own, errors for people, exit statuses.
 
-A command module has `define(flag_values, argv)`, which adds its flags, and `main(args)`. Flags live in a
+A command module has `main(args)`; its flags are in `cli.flags`. They live in a
 `flags.FlagValues` made for the call: importing or running a command leaves no global flag behind.
 """
 
@@ -15,52 +15,33 @@ from typing import Any
 
 import ml_collections
 from absl import flags, logging
-from ml_collections import config_flags
 
-from ssl_single_image.types import Halted, InputError
+from ssl_single_image.cli.flags import DEFINE, Define
+from ssl_single_image.errors import Halted, InputError
 
-Define = Callable[[flags.FlagValues, Sequence[str]], None]
 Main = Callable[[flags.FlagValues], None]
 
 
-def define_config(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Adds `--config FILE.py[:arg]`, required, with locked `--config.KEY=VALUE` overrides."""
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "Config file, with an optional argument after a colon: configs/pretrain/rotnet.py:image=cat.jpg",
-        lock_config=True,
-        flag_values=flag_values,
-        sys_argv=list(argv),
-    )
-    flags.mark_flag_as_required("config", flag_values=flag_values)
-
-
-def define_workdir(flag_values: flags.FlagValues, text: str) -> None:
-    """Adds `--workdir`, required."""
-    flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
-    flags.mark_flag_as_required("workdir", flag_values=flag_values)
-
-
-def run(name: str, define: Define, main: Main, argv: Sequence[str] | None = None) -> None:
+def run(command: str, main: Main, argv: Sequence[str] | None = None, *, program: str = "") -> None:
     """Runs one command and exits the process.
 
     Args:
-      name: what errors are prefixed with.
-      define: adds the command's flags.
+      command: its name in `flags.DEFINE`.
       main: does the work; its argument holds the parsed flags, `.positional` the remaining words.
       argv: argument list with the program's name first; default: this process's.
+      program: put before the command's name in errors and help.
 
     Exit status 0: complete. 2: bad input, after one line on stderr. Any other exception is a defect of
     ours and keeps its traceback.
     """
     argv = list(sys.argv if argv is None else argv)
+    name = f"{program} {command}".strip()
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_ours_or_serious)
     flags.FLAGS.mark_as_parsed()  # grain and absl.logging ask the global flags, of which we define none
     try:
-        args = parse(name, define, argv)
+        args = parse(name, DEFINE[command], argv)
         main(args)
     except InputError as error:
         sys.stderr.write(f"{name}: error: {one_line(error)}\n")

@@ -1,4 +1,4 @@
-"""`ssl-single-image COMMAND ...`: hands over to `ssl_single_image.cli.COMMAND`, importing nothing else."""
+"""`ssl-single-image COMMAND ...`: reads the flags, then hands over to `ssl_single_image.cli.COMMAND`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
@@ -19,6 +21,9 @@ COMMANDS = {
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
 """Has malloc ask for huge pages. XLA takes its temporaries afresh at every step, hundreds of MiB on a CPU, and
 faulting them in by pages of 4 KiB costs about a third of the time of a training step."""
+
+COMPILED = ".compiled"
+"""Folder beside a workdir for compiled programs, which all runs there share."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,10 +40,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name not in COMMANDS:
         sys.stderr.write(f"ssl-single-image: error: no command {name!r}; there are {', '.join(COMMANDS)}\n")
         sys.exit(2)
-    command = importlib.import_module(f"ssl_single_image.cli.{name}")
     from ssl_single_image.cli import common
 
-    common.run(f"ssl-single-image {name}", command.define, command.main, [argv[0], *argv[2:]])
+    def command(args: Any) -> None:
+        if "workdir" in args:
+            keep_compiled(Path(args.workdir).parent / COMPILED)
+        importlib.import_module(f"ssl_single_image.cli.{name}").main(args)
+
+    common.run(name, command, [argv[0], *argv[2:]], program="ssl-single-image")
+
+
+def keep_compiled(folder: Path) -> None:
+    """Has JAX keep compiled programs in `folder` for the next run, unless JAX_COMPILATION_CACHE_DIR is set."""
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def use_huge_pages() -> None:

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from absl import flags
 
 from ssl_single_image import datasets
 from ssl_single_image.cli import common
 from ssl_single_image.types import InputError
-
-
-def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Adds the command's flags."""
-    del argv
-
-    def text(name: str, summary: str) -> None:
-        flags.DEFINE_string(name, None, summary, flag_values=flag_values)
-
-    text("dataset", "photos, cifar10, cifar100, imagenet, folder:PATH or tfds:NAME.")
-    text("data_dir", "Folder of prepared data sets; default: TFDS's own, ~/tensorflow_datasets.")
-    text("folder", "Convert this folder of train/CLASS/* and test/CLASS/* images; needs --name.")
-    text("name", "With --folder: name of the new set, read afterwards as tfds:NAME.")
-    flags.DEFINE_bool("check", False, "Only load --dataset and print what it holds.", flag_values=flag_values)
-    flags.DEFINE_integer(
-        "size", 32, "With --check: input side of the encoder.", lower_bound=8, flag_values=flag_values
-    )
 
 
 def main(args: flags.FlagValues) -> None:
@@ -69,4 +50,4 @@ def describe(labelled: datasets.LabelledSet) -> str:
 
 
 if __name__ == "__main__":
-    common.run("ssl-single-image prepare", define, main)
+    common.run("prepare", main)

@@ -28,14 +28,6 @@ SAMPLES = 48
 """Crops drawn in samples.png."""
 
 
-def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    common.define_config(flag_values, argv)
-    common.define_workdir(flag_values, "Folder of the run; one that holds this run already is gone on with.")
-    flags.DEFINE_integer(
-        "devices", 0, "Use only so many devices; 0: all.", lower_bound=0, flag_values=flag_values
-    )
-
-
 def main(args: flags.FlagValues) -> None:
     distributed.initialize()
     config: ml_collections.ConfigDict = args.config
@@ -162,4 +154,4 @@ def labelled_data(
 
 
 if __name__ == "__main__":
-    common.run("pretrain", define, main)
+    common.run("pretrain", main)

@@ -20,22 +20,6 @@ from ssl_single_image.training.checkpoint import LoadedEncoder
 from ssl_single_image.types import InputError
 
 
-def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Adds the command's flags."""
-    common.define_config(flag_values, argv)
-    common.define_workdir(flag_values, "Folder for probe.json, probe.md and probe.png.")
-    flags.DEFINE_list(
-        "checkpoint",
-        None,
-        "What to probe, comma-separated: WORKDIR, WORKDIR@STEP, WORKDIR@best, random:BACKBONE[@SEED].",
-        flag_values=flag_values,
-    )
-    flags.mark_flag_as_required("checkpoint", flag_values=flag_values)
-    flags.DEFINE_string(
-        "data_dir", None, "Where prepared data sets lie; overrides config.data_dir.", flag_values=flag_values
-    )
-
-
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     if args.positional:
@@ -91,4 +75,4 @@ def _references(given: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    common.run("probe", define, main)
+    common.run("probe", main)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -10,14 +9,6 @@ from absl import flags
 from ssl_single_image.analysis import report
 from ssl_single_image.cli import common
 from ssl_single_image.types import InputError
-
-
-def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Adds the command's flags."""
-    del argv
-    common.define_workdir(
-        flag_values, "Folder of the report. The runs follow: report --workdir R RUN RUN ..."
-    )
 
 
 def main(args: flags.FlagValues) -> None:
@@ -32,4 +23,4 @@ def main(args: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    common.run("report", define, main)
+    common.run("report", main)

@@ -51,48 +51,6 @@ _ALONE = {
 _MAX_WINDOWS = 24
 
 
-def define(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Adds the command's flags."""
-    del argv
-    text, number = flags.DEFINE_string, flags.DEFINE_integer
-    text(
-        "image",
-        None,
-        "File, folder, glob pattern or builtin:NAME; builtin:list lists.",
-        flag_values=flag_values,
-    )
-    text("out", None, "Image file to write: a sheet of crops.", flag_values=flag_values)
-    text(
-        "export",
-        None,
-        "Folder to write crops to, or NAME.array_record; an export that was cut off is gone on with.",
-        flag_values=flag_values,
-    )
-    text(
-        "format",
-        "png",
-        "Of --export FOLDER: png, jpeg or webp files, or array_record (a TFDS data set).",
-        flag_values=flag_values,
-    )
-    number("count", 48, "Number of crops.", flag_values=flag_values)
-    text("preset", "paper", "How crops are made: paper or authors.", flag_values=flag_values)
-    text(
-        "crop",
-        "",
-        "Fields of the crop that differ from the preset: rotation=10,hue=0",
-        flag_values=flag_values,
-    )
-    flags.DEFINE_bool(
-        "alone", True, "Below the sheet, a row for each augmentation alone.", flag_values=flag_values
-    )
-    number("size", 32, "Side of the crops in pixels.", flag_values=flag_values)
-    number(
-        "seed", 0, "Names the virtual data set: that of `pretrain` with this seed.", flag_values=flag_values
-    )
-    number("scale", 0, "Whole factor that crops are shown at; 0 picks one.", flag_values=flag_values)
-    flags.mark_flag_as_required("image", flag_values=flag_values)
-
-
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     if args.image == f"{builtin.PREFIX}list":
@@ -242,4 +200,4 @@ def _list_of_photographs() -> str:
 
 
 if __name__ == "__main__":
-    common.run("sample", define, main)
+    common.run("sample", main)

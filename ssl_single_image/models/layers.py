@@ -54,11 +54,39 @@ def conv2d(
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=dims
         )
+    if stride > 1:
+        x, kernel = _space_to_depth(x, kernel, stride, padding)
+        stride, padding = 1, 0
     size, _, _, features = kernel.shape
     columns = jnp.concatenate(_windows(x, size, stride, padding, 0.0), -1)
     # Two-dimensional operands: XLA:CPU's gradients of the product are slower with the batch axes kept apart.
     rows = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)
     return rows.reshape(*columns.shape[:3], features)
+
+
+def _space_to_depth(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int
+) -> tuple[jax.Array, jax.Array]:
+    """Input and kernel of the same convolution without a stride: stride x stride pixels become channels of one.
+
+    Windows are then few and their rows contiguous: 9 instead of AlexNet's 121.
+    """
+    size, _, channels, features = kernel.shape
+    blocks = -(-size // stride)  # of a window's side; what the kernel lacks for them is zero
+    batch = x.shape[0]
+    pads, counts = [(0, 0)], []
+    for side in x.shape[1:3]:
+        count = (side + 2 * padding - size) // stride + blocks
+        counts.append(count)
+        pads.append((padding, max(0, count * stride - side - padding)))
+    rows, columns = counts
+    x = jnp.pad(x, [*pads, (0, 0)])[:, : rows * stride, : columns * stride]
+    x = x.reshape(batch, rows, stride, columns, stride, channels).transpose(0, 1, 3, 2, 4, 5)
+    more = blocks * stride - size
+    kernel = jnp.pad(kernel, ((0, more), (0, more), (0, 0), (0, 0)))
+    kernel = kernel.reshape(blocks, stride, blocks, stride, channels, features).transpose(0, 2, 1, 3, 4, 5)
+    depth = stride * stride * channels
+    return x.reshape(batch, rows, columns, depth), kernel.reshape(blocks, blocks, depth, features)
 
 
 def max_pool(

@@ -42,7 +42,7 @@ def expected() -> np.ndarray:
 def command(target: Path, *words: str) -> int:
     fixed = ["--image=builtin:coffee", f"--size={SPEC.size}", f"--count={COUNT}", "--seed=3"]
     with pytest.raises(SystemExit) as caught:
-        common.run("sample", sample.define, sample.main, ["sample", f"--export={target}", *fixed, *words])
+        common.run("sample", sample.main, ["sample", f"--export={target}", *fixed, *words])
     assert isinstance(caught.value.code, int)
     return caught.value.code
 

@@ -30,7 +30,7 @@ CONFINED = {  # dotted prefix -> paths (prefixes) inside the package that may us
 
 def read_layers() -> dict[str, int]:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    (line,) = re.findall(r"^types +<.*$", text, flags=re.MULTILINE)
+    (line,) = re.findall(r"^errors +<.*$", text, flags=re.MULTILINE)
     return {name.strip(): rank for rank, names in enumerate(line.split("<")) for name in names.split(",")}
 
 

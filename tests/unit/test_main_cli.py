@@ -1,8 +1,10 @@
 """The `ssl-single-image` entry point."""
 
 import os
+import subprocess
 import sys
 
+import jax
 import pytest
 
 from ssl_single_image.cli import main
@@ -48,3 +50,30 @@ def test_an_unknown_command_is_named(capsys):
     with pytest.raises(SystemExit, match="2"):
         main.main(["ssl-single-image", "pretrian"])
     assert "'pretrian'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def cache_setting():
+    before = jax.config.jax_compilation_cache_dir
+    yield
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_compiled_programs_are_kept_beside_the_workdir_unless_told_otherwise(tmp_path, cache_setting):
+    jax.config.update("jax_compilation_cache_dir", None)
+    main.keep_compiled(tmp_path / "first")
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first")
+    main.keep_compiled(tmp_path / "second")
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first")
+
+
+@pytest.mark.parametrize("command", sorted(main.COMMANDS))
+def test_help_needs_no_jax(command):
+    code = (
+        "import sys\nfrom ssl_single_image.cli import main\n"
+        f"try: main.main(['x', '{command}', '--help'])\n"
+        "finally: assert not {'jax', 'numpy', 'tensorflow_datasets'} & set(sys.modules), 'heavy'"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"ssl-single-image {command}" in result.stdout

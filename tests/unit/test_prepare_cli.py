@@ -14,7 +14,7 @@ from ssl_single_image.cli import common, prepare
 
 def run(*words: str) -> int:
     with pytest.raises(SystemExit) as caught:
-        common.run("prepare", prepare.define, prepare.main, ["prepare", *words])
+        common.run("prepare", prepare.main, ["prepare", *words])
     return int(caught.value.code or 0)
 
 

@@ -207,7 +207,7 @@ def fakes(monkeypatch):
 
 def call(*words: str) -> int:
     with pytest.raises(SystemExit) as stopped:
-        common.run("probe", command.define, command.main, ["probe", f"--config={CONFIG}", *words])
+        common.run("probe", command.main, ["probe", f"--config={CONFIG}", *words])
     return int(stopped.value.code or 0)
 
 

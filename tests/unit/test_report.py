@@ -144,14 +144,12 @@ def test_bad_folders_are_named_and_nothing_is_written(tmp_path, pretrained):
 
 def test_command_wants_runs(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        common.run("report", command.define, command.main, ["report", f"--workdir={tmp_path / 'r'}"])
+        common.run("report", command.main, ["report", f"--workdir={tmp_path / 'r'}"])
     assert stopped.value.code == 2
     assert "no runs" in capsys.readouterr().err
     folder = make_probe(tmp_path / "p", result("a", 50.0))
     with pytest.raises(SystemExit) as stopped:
-        common.run(
-            "report", command.define, command.main, ["report", f"--workdir={tmp_path / 'r'}", str(folder)]
-        )
+        common.run("report", command.main, ["report", f"--workdir={tmp_path / 'r'}", str(folder)])
     assert stopped.value.code == 0
     assert (tmp_path / "r" / "index.html").exists()
 

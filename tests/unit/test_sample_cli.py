@@ -15,7 +15,7 @@ from ssl_single_image.objectives.common import crops_key
 
 def command(*words: str) -> int:
     with pytest.raises(SystemExit) as caught:
-        common.run("sample", sample.define, sample.main, ["sample", *words])
+        common.run("sample", sample.main, ["sample", *words])
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
