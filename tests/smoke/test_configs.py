@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-import runs
+import run_cli
 
 CASES = {
     "rotnet": ["preset=demo", "preset=cifar32", "preset=imagenet224"],
@@ -16,7 +16,7 @@ CASES = {
 
 
 def test_all_configs_are_covered():
-    names = {path.stem for path in (runs.ROOT / "configs" / "pretrain").glob("*.py")}
+    names = {path.stem for path in (run_cli.ROOT / "configs" / "pretrain").glob("*.py")}
     assert names == set(CASES)
 
 
@@ -25,7 +25,7 @@ def test_two_steps(tmp_path, name, arg):
     config = f"--config=configs/pretrain/{name}.py:{arg}"
     command = [sys.executable, "-m", "ssl_single_image.cli.pretrain", config, f"--workdir={tmp_path / 'run'}"]
     small = ["--config.steps=2", "--config.batch_size=2", "--config.eval_batches=1", "--config.log_every=1"]
-    done = runs.run([*command, *small], tmp_path / "cache")
+    done = run_cli.run([*command, *small], tmp_path / "cache")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3

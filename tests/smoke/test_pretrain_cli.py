@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-import runs
+import run_cli
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +19,17 @@ def cache(tmp_path_factory):
 def whole(tmp_path_factory, cache):
     """An uninterrupted run of 12 steps."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    done = runs.run(runs.pretrain_command(workdir, "--config.steps=12", "--config.checkpoint_every=2"), cache)
+    done = run_cli.run(
+        run_cli.pretrain_command(workdir, "--config.steps=12", "--config.checkpoint_every=2"), cache
+    )
     assert done.returncode == 0, done.stderr
     return workdir
 
 
 def start(workdir, cache):
-    command = runs.pretrain_command(workdir, "--config.steps=12", "--config.checkpoint_every=2")
+    command = run_cli.pretrain_command(workdir, "--config.steps=12", "--config.checkpoint_every=2")
     return subprocess.Popen(
-        command, cwd=runs.ROOT, env=runs.environment(cache), stderr=subprocess.PIPE, text=True
+        command, cwd=run_cli.ROOT, env=run_cli.environment(cache), stderr=subprocess.PIPE, text=True
     )
 
 
@@ -61,7 +63,7 @@ def test_kill_and_resume_has_the_bits_of_an_uninterrupted_run(tmp_path, cache, w
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "resumed from step" in errors
-    killed, want = runs.parameters(workdir), runs.parameters(whole)
+    killed, want = run_cli.parameters(workdir), run_cli.parameters(whole)
     for name in want:
         np.testing.assert_array_equal(killed[name], want[name])
     assert (workdir / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
@@ -90,7 +92,7 @@ def test_sigterm_saves_and_says_so(tmp_path, cache, whole):
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, cache, overrides, words):
-    done = runs.run(runs.pretrain_command(tmp_path / "run", *overrides), cache)
+    done = run_cli.run(run_cli.pretrain_command(tmp_path / "run", *overrides), cache)
     assert done.returncode == 2, done.stderr
     assert words in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
@@ -98,6 +100,6 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, cache, overrides, words):
 
 
 def test_a_workdir_of_another_run_is_refused(cache, whole):
-    done = runs.run(runs.pretrain_command(whole, "--config.steps=12", "--config.seed=5"), cache)
+    done = run_cli.run(run_cli.pretrain_command(whole, "--config.steps=12", "--config.seed=5"), cache)
     assert done.returncode == 2
     assert "seed was 0, is 5" in done.stderr.splitlines()[-1]
