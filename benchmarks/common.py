@@ -19,7 +19,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ssl_single_image.cli.main import HUGE_PAGES
+from ssl_single_image.cli.main import HUGE_PAGES, XLA_FLAGS
 
 PACKAGES = (
     "jax",
@@ -83,7 +83,7 @@ class Worker:
         # Idle threads of a library must sleep: spinning ones would slow the next contender. All get what the
         # command line gives itself.
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-        environment["GLIBC_TUNABLES"] = HUGE_PAGES
+        environment |= {"GLIBC_TUNABLES": HUGE_PAGES, "XLA_FLAGS": XLA_FLAGS}
         self._errors = [tempfile.TemporaryFile("w+") for _ in range(processes)]  # noqa: SIM115 (they live as long as the processes)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
         self._processes = [subprocess.Popen(command, stderr=errors, **pipes) for errors in self._errors]

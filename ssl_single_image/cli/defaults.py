@@ -34,7 +34,7 @@ def pretrain(objective: str, preset: str, image: str) -> ml_collections.ConfigDi
     config.backbone_options = ml_collections.ConfigDict()
     config.optimizer = optimizer()
     config.sync_batch_norm = True
-    config.dtype = "float32"
+    config.dtype = "auto"  # of the computation: bfloat16 on GPUs and TPUs, float32 on CPUs; or either by name
     config.log_every = 50
     config.eval_every = 500
     config.eval_batches = 4

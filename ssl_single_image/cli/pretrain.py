@@ -36,6 +36,7 @@ def main(args: flags.FlagValues) -> None:
     entry = OBJECTIVES.get(config.objective)
     if entry is None:
         raise InputError(f"config.objective {config.objective!r}: expected one of {', '.join(OBJECTIVES)}")
+    config.dtype = choose_dtype(config.dtype)  # the record says what it was
     plan = make_plan(config)
     schedule = optim.make_schedule(config.optimizer, config.steps)
     crop = augment.CropSpec.from_config(config.crop.to_dict())
@@ -75,6 +76,19 @@ def choose_devices(count: int) -> list[jax.Device]:
     return devices[:count] if count else devices
 
 
+def choose_dtype(name: str) -> str:
+    """The dtype of the computation; "auto" is the one that the default backend is made for.
+
+    Raises:
+      InputError: not a dtype that networks compute in.
+    """
+    if name == "auto":
+        return "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    if name not in ("float32", "bfloat16"):
+        raise InputError(f"config.dtype {name!r}: expected auto, float32 or bfloat16")
+    return name
+
+
 def make_plan(config: ml_collections.ConfigDict) -> loop.Plan:
     """The loop's lengths and intervals from the config."""
     names = [field.name for field in dataclasses.fields(loop.Plan) if field.name in config]
@@ -93,8 +107,6 @@ def make_setup(
         raise InputError(f"config.crops {config.crops}: the virtual data set must have at least 1 crop")
     if config.batch_size < 1:
         raise InputError(f"config.batch_size {config.batch_size}: must be at least 1")
-    if config.dtype not in ("float32", "bfloat16"):
-        raise InputError(f"config.dtype {config.dtype!r}: expected float32 or bfloat16")
     options = config.backbone_options.to_dict()
     models.build_backbone(config.backbone, options)
     return Setup(
@@ -105,7 +117,7 @@ def make_setup(
         seed=config.seed,
         optimizer=optim.make_optimizer(config.optimizer, schedule),
         sync_batch_norm=config.sync_batch_norm,
-        dtype=config.dtype,
+        dtype=choose_dtype(config.dtype),
         view_hflip=config.view_hflip,
         classes=classes,
     )

@@ -1,9 +1,4 @@
-"""Building blocks of the convolutional networks: convolution, max-pooling, normalised trunks and heads.
-
-The one place that chooses how a convolution is computed. XLA's CPU backend is slow at convolution
-gradients, so there a convolution is written as one matrix product over gathered patches; on GPU and TPU it
-stays `lax.conv_general_dilated`. Both give the same numbers to rounding.
-"""
+"""Building blocks of the convolutional networks: convolutions with variables, normalised trunks and heads."""
 
 from __future__ import annotations
 
@@ -15,7 +10,9 @@ from collections.abc import Callable, Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
+
+from ssl_single_image.models.convolution import conv2d
+from ssl_single_image.models.pooling import average_pool, max_pool
 
 Taps = dict[str, jax.Array]
 
@@ -29,149 +26,6 @@ def conv_init(key: jax.Array, shape: tuple[int, int, int, int], dtype: jnp.dtype
     """
     scale = math.sqrt(2 / (shape[0] * shape[1] * shape[3]))
     return scale * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
-
-
-def conv2d(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: int, *, patches: bool | None = None
-) -> jax.Array:
-    """Two-dimensional convolution (cross-correlation, as networks use the word).
-
-    Args:
-      x: (B, H, W, C) float.
-      kernel: (k, k, C, D), same dtype.
-      stride: step in pixels, both directions.
-      padding: rows and columns of zeros on each side.
-      patches: True computes by patches and one matrix product, False by XLA's convolution; None takes the
-        faster for the default backend, decided when traced.
-
-    Returns:
-      (B, (H + 2 padding - k) // stride + 1, likewise W, D).
-    """
-    if patches is None:
-        patches = jax.default_backend() == "cpu"
-    if not patches:
-        dims = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=dims
-        )
-    if stride > 1:
-        x, kernel = _space_to_depth(x, kernel, stride, padding)
-        stride, padding = 1, 0
-    size, _, _, features = kernel.shape
-    columns = jnp.concatenate(_windows(x, size, stride, padding, 0.0), -1)
-    # Two-dimensional operands: XLA:CPU's gradients of the product are slower with the batch axes kept apart.
-    rows = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)
-    return rows.reshape(*columns.shape[:3], features)
-
-
-def _space_to_depth(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: int
-) -> tuple[jax.Array, jax.Array]:
-    """Input and kernel of the same convolution without a stride: stride x stride pixels become channels of one.
-
-    Windows are then few and their rows contiguous: 9 instead of AlexNet's 121.
-    """
-    size, _, channels, features = kernel.shape
-    blocks = -(-size // stride)  # of a window's side; what the kernel lacks for them is zero
-    batch = x.shape[0]
-    pads, counts = [(0, 0)], []
-    for side in x.shape[1:3]:
-        count = (side + 2 * padding - size) // stride + blocks
-        counts.append(count)
-        pads.append((padding, max(0, count * stride - side - padding)))
-    rows, columns = counts
-    x = jnp.pad(x, [*pads, (0, 0)])[:, : rows * stride, : columns * stride]
-    x = x.reshape(batch, rows, stride, columns, stride, channels).transpose(0, 1, 3, 2, 4, 5)
-    more = blocks * stride - size
-    kernel = jnp.pad(kernel, ((0, more), (0, more), (0, 0), (0, 0)))
-    kernel = kernel.reshape(blocks, stride, blocks, stride, channels, features).transpose(0, 2, 1, 3, 4, 5)
-    depth = stride * stride * channels
-    return x.reshape(batch, rows, columns, depth), kernel.reshape(blocks, blocks, depth, features)
-
-
-def max_pool(
-    x: jax.Array, window: int, stride: int, padding: int = 0, *, slices: bool | None = None
-) -> jax.Array:
-    """Maximum over windows; cells of the padding never win.
-
-    Args:
-      x: (B, H, W, C) float.
-      window: side of the square window.
-      stride: step in pixels.
-      padding: cells added on each side.
-      slices: True takes the maximum of window^2 strided slices, whose gradient XLA:CPU computes several times
-        faster than `reduce_window`'s; None decides by the default backend. Where two cells of a window are
-        equal, `reduce_window` and windows that tile x give the gradient to the first; overlapping slices
-        share it.
-
-    Returns:
-      (B, (H + 2 padding - window) // stride + 1, likewise W, C).
-    """
-    if slices is None:
-        slices = jax.default_backend() == "cpu"
-    if slices:
-        if stride == window and not padding and x.shape[1] % window == x.shape[2] % window == 0:
-            return _max_of_tiles(x, window)
-        return functools.reduce(jnp.maximum, _windows(x, window, stride, padding, -jnp.inf))
-    pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
-
-
-def average_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
-    """Mean over windows, the zeros of the padding included; sizes as `max_pool`'s."""
-    total = functools.reduce(jnp.add, _windows(x, window, stride, padding, 0.0))
-    return total / window**2
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_of_tiles(x: jax.Array, window: int) -> jax.Array:
-    """`max_pool` where the windows tile x; its gradient is one pass of comparisons."""
-    return _tiles(x, window).max((2, 4))
-
-
-def _tiles(x: jax.Array, window: int) -> jax.Array:
-    """(B, H, W, C) -> (B, H / window, window, W / window, window, C)."""
-    batch, height, width, channels = x.shape
-    return x.reshape(batch, height // window, window, width // window, window, channels)
-
-
-def _max_of_tiles_forward(x: jax.Array, window: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    largest = _max_of_tiles(x, window)
-    return largest, (x, largest)
-
-
-def _max_of_tiles_backward(
-    window: int, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array]:
-    x, largest = saved
-    tiles = _tiles(x, window)
-    given = jnp.zeros(largest.shape, bool)
-    rows = []
-    for row in range(window):
-        cells = []
-        for col in range(window):
-            wins = (tiles[:, :, row, :, col] == largest) & ~given
-            given |= wins
-            cells.append(jnp.where(wins, gradient, 0))
-        rows.append(jnp.stack(cells, 3))
-    return (jnp.stack(rows, 2).reshape(x.shape),)
-
-
-_max_of_tiles.defvjp(_max_of_tiles_forward, _max_of_tiles_backward)
-
-
-def _windows(x: jax.Array, size: int, stride: int, padding: int, fill: float) -> list[jax.Array]:
-    """The size^2 strided slices of x, one for each place in a window, row by row."""
-    if padding:
-        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=fill)
-    batch, height, width, channels = x.shape
-    last_row, last_col = (height - size) // stride * stride, (width - size) // stride * stride
-
-    def at(row: int, col: int) -> jax.Array:
-        limit = (batch, row + last_row + 1, col + last_col + 1, channels)
-        return lax.slice(x, (0, row, col, 0), limit, (1, stride, stride, 1))
-
-    return [at(row, col) for row in range(size) for col in range(size)]
 
 
 @dataclasses.dataclass(frozen=True)

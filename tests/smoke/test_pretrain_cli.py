@@ -88,6 +88,7 @@ def test_sigterm_saves_and_says_so(tmp_path, cache, whole):
         (["--config.backbone=vgg"], "alexnet"),
         (["--config.objective=rotnets"], "rotnet"),
         (["--config.crop.aspect=2.0"], "aspect"),
+        (["--config.dtype=float16"], "bfloat16"),
         (["--config.optimizer.schedule=stairs"], "schedule"),
     ],
 )

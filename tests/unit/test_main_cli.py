@@ -18,6 +18,7 @@ def started(monkeypatch):
     calls = []
     record = lambda program, words: calls.append((program, words, os.environ["GLIBC_TUNABLES"]))  # noqa: E731
     monkeypatch.setattr(os, "execv", record)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x")
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "ssl_single_image.cli.main", "help"])
     return calls
 
@@ -26,7 +27,7 @@ def started(monkeypatch):
 def test_a_process_starts_anew_with_huge_pages_and_the_same_words(monkeypatch, started):
     monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that it is restored
     monkeypatch.delenv("GLIBC_TUNABLES")
-    main.use_huge_pages()
+    main.tune()
     assert started == [
         (sys.executable, [sys.executable, "-m", "ssl_single_image.cli.main", "help"], main.HUGE_PAGES)
     ]
@@ -35,8 +36,15 @@ def test_a_process_starts_anew_with_huge_pages_and_the_same_words(monkeypatch, s
 @linux_only
 def test_the_users_own_setting_is_left_alone(monkeypatch, started):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
-    main.use_huge_pages()
+    main.tune()
     assert started == []
+
+
+def test_flags_of_xla_are_set_before_the_users_and_once(monkeypatch, started):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
+    main.tune()
+    main.tune()
+    assert os.environ["XLA_FLAGS"] == f"{main.XLA_FLAGS} --xla_dump_to=x"
 
 
 def test_a_call_from_python_starts_nothing(monkeypatch, started, capsys):

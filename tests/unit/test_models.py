@@ -86,7 +86,7 @@ def test_training_mode_uses_and_updates_batch_statistics():
     update = jax.jit(lambda v: network.apply(v, x, train=True, mutable=["batch_stats"])[1])
     updated = update(variables)
     before, after = variables["batch_stats"]["backbone"]["bn1"], updated["batch_stats"]["backbone"]["bn1"]
-    y = models.layers.conv2d(x, variables["params"]["backbone"]["conv1"]["kernel"], 1, 1)
+    y = models.convolution.conv2d(x, variables["params"]["backbone"]["conv1"]["kernel"], 1, 1)
     np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * y.mean((0, 1, 2)), atol=1e-5)
 
 

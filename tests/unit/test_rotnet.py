@@ -1,5 +1,8 @@
 """RotNet: the rotations and their labels, the walk through the virtual data set, and that it learns."""
 
+import dataclasses
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,3 +81,20 @@ def test_training_fits_the_rotations_of_a_few_crops(atlas):
     assert metrics["accuracy"][1] == 64
     encoder = objective.encoder(state)
     assert set(encoder.params) == {f"{kind}{n}" for kind in ("conv", "bn") for n in range(1, 6)}
+
+
+def test_bfloat16_rounds_the_computation_and_not_what_is_learnt(atlas):
+    exact, rounded = setup(), dataclasses.replace(setup(), dtype="bfloat16")
+    key = jax.random.key(0)
+    state = jax.jit(rotnet.make(exact).init)(key, atlas)
+    steps = [
+        jax.jit(partial(rotnet.make(s).step, axis_name=None))(state, key, atlas) for s in (exact, rounded)
+    ]
+    (_, plain), (state, metrics) = steps
+    assert {x.dtype for x in jax.tree.leaves((state.params, state.batch_stats, state.opt_state))} <= {
+        jnp.dtype("float32"),
+        jnp.dtype("int32"),
+    }
+    mean, other = (float(m["loss"][0] / m["loss"][1]) for m in (plain, metrics))
+    assert mean != other
+    assert abs(mean - other) < 0.02

@@ -1,0 +1,96 @@
+"""Convolution: the one place that chooses how it is computed.
+
+XLA's CPU backend is slow at convolutions and more so at their gradients, so there they are written as matrix
+products; on GPU and TPU a convolution stays `lax.conv_general_dilated`. All give the same numbers to rounding.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ssl_single_image.models import winograd
+
+FEW_CHANNELS = 16
+"""Fewer input channels than this make the products of `winograd` too thin."""
+
+
+def conv2d(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int, *, products: bool | None = None
+) -> jax.Array:
+    """Two-dimensional convolution (cross-correlation, as networks use the word).
+
+    Args:
+      x: (B, H, W, C) float.
+      kernel: (k, k, C, D), same dtype.
+      stride: step in pixels, both directions.
+      padding: rows and columns of zeros on each side.
+      products: True computes by matrix products, of patches or of transformed tiles; False by XLA's convolution;
+        None takes the faster for the default backend, decided when traced.
+
+    Returns:
+      (B, (H + 2 padding - k) // stride + 1, likewise W, D).
+    """
+    if products is None:
+        products = jax.default_backend() == "cpu"
+    if not products:
+        dims = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=dims
+        )
+    if stride > 1 and len(kernel) > 1:
+        x, kernel = _space_to_depth(x, kernel, stride, padding)
+        stride, padding = 1, 0
+    if _suits_winograd(x, kernel):
+        return winograd.convolve(x, kernel, padding)
+    size, _, _, features = kernel.shape
+    columns = jnp.concatenate(windows(x, size, stride, padding, 0.0), -1)
+    # Two-dimensional operands: XLA:CPU's gradients of the product are slower with the batch axes kept apart.
+    rows = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)
+    return rows.reshape(*columns.shape[:3], features)
+
+
+def _suits_winograd(x: jax.Array, kernel: jax.Array) -> bool:
+    """Where it is faster than patches (benchmarks/train_step.py) and rounds no worse than float32 should."""
+    size, _, channels, _ = kernel.shape
+    return x.dtype == jnp.float32 and 1 < size <= winograd.MAX_KERNEL and channels >= FEW_CHANNELS
+
+
+def _space_to_depth(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: int
+) -> tuple[jax.Array, jax.Array]:
+    """Input and kernel of the same convolution without a stride: stride x stride pixels become channels of one.
+
+    Windows are then few and their rows contiguous: 9 instead of AlexNet's 121.
+    """
+    size, _, channels, features = kernel.shape
+    blocks = -(-size // stride)  # of a window's side; what the kernel lacks for them is zero
+    batch = x.shape[0]
+    pads, counts = [(0, 0)], []
+    for side in x.shape[1:3]:
+        count = (side + 2 * padding - size) // stride + blocks
+        counts.append(count)
+        pads.append((padding, max(0, count * stride - side - padding)))
+    rows, columns = counts
+    x = jnp.pad(x, [*pads, (0, 0)])[:, : rows * stride, : columns * stride]
+    x = x.reshape(batch, rows, stride, columns, stride, channels).transpose(0, 1, 3, 2, 4, 5)
+    more = blocks * stride - size
+    kernel = jnp.pad(kernel, ((0, more), (0, more), (0, 0), (0, 0)))
+    kernel = kernel.reshape(blocks, stride, blocks, stride, channels, features).transpose(0, 2, 1, 3, 4, 5)
+    depth = stride * stride * channels
+    return x.reshape(batch, rows, columns, depth), kernel.reshape(blocks, blocks, depth, features)
+
+
+def windows(x: jax.Array, size: int, stride: int, padding: int, fill: float) -> list[jax.Array]:
+    """The size^2 strided slices of x, one for each place in a window, row by row."""
+    if padding:
+        x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)), constant_values=fill)
+    batch, height, width, channels = x.shape
+    last_row, last_col = (height - size) // stride * stride, (width - size) // stride * stride
+
+    def at(row: int, col: int) -> jax.Array:
+        limit = (batch, row + last_row + 1, col + last_col + 1, channels)
+        return lax.slice(x, (0, row, col, 0), limit, (1, stride, stride, 1))
+
+    return [at(row, col) for row in range(size) for col in range(size)]
