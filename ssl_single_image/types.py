@@ -6,7 +6,7 @@ No computation lives here, and nothing but JAX is imported.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -22,6 +22,7 @@ __all__ = [
     "InputError",
     "Metrics",
     "Objective",
+    "Pictures",
     "PyTree",
     "State",
     "Step",
@@ -30,6 +31,9 @@ __all__ = [
 PyTree = Any
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 """Name -> (sum, count), both float32 scalars. The mean is taken once, where the metric is written."""
+
+Pictures = dict[str, dict[str, jax.Array]]
+"""Name of an image file -> its rows: title -> (N, S, S, 3) float32 in [0, 1]."""
 
 
 @jax.tree_util.register_dataclass
@@ -130,6 +134,8 @@ class Objective(NamedTuple):
       evaluate: metrics on held-out inputs.
       encoder: the trunk that probes load, taken from a state.
       refresh: optional (state, key, inputs) -> (state, metrics), run between epochs.
+      pictures: optional (state, key, inputs) -> what there is to look at, see `Pictures`.
+      warning: optional (means of the training metrics by name) -> what is wrong with the run, "" if nothing is.
     """
 
     init: Callable[[jax.Array, PyTree], State]
@@ -137,3 +143,5 @@ class Objective(NamedTuple):
     evaluate: Evaluate
     encoder: Callable[[State], EncoderVariables]
     refresh: Callable[[State, jax.Array, PyTree], tuple[State, Metrics]] | None = None
+    pictures: Callable[[State, jax.Array, PyTree], Pictures] | None = None
+    warning: Callable[[Mapping[str, float]], str] | None = None

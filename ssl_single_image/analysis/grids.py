@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
-from ssl_single_image.types import InputError
 
 _BACKGROUND = (255, 255, 255)
 _INK = (30, 30, 30)
@@ -105,34 +101,17 @@ def stacked(panels: Iterable[Image.Image]) -> Image.Image:
     return _joined(list(panels), horizontal=False)
 
 
-def save_image(image: Image.Image, path: str | Path) -> None:
-    """Writes an image file whole or not at all; the format follows from the extension.
+def titled_rows(rows: Mapping[str, np.ndarray], *, scale: int = 1) -> Image.Image:
+    """Rows of tiles, each under its title.
 
-    Raises:
-      InputError: an extension that Pillow doesn't write, or a place that can't be written to.
+    Args:
+      rows: title -> (N, S, S, 3), uint8 or floats in [0, 1].
+      scale: whole factor by which tiles are enlarged.
     """
-    path, form = Path(path), image_format(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(unfinished, format=form)
-        unfinished.replace(path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def image_format(path: str | Path) -> str:
-    """The format that a file's extension stands for.
-
-    Raises:
-      InputError: Pillow writes no such format.
-    """
-    form = Image.registered_extensions().get(Path(path).suffix.lower(), "")
-    if form not in Image.SAVE:
-        raise InputError(f"{path}: no image format for this extension; use .png")
-    return form
+    return stacked(
+        contact_sheet(list(tiles), columns=len(tiles), scale=scale, heading=title.strip())
+        for title, tiles in rows.items()
+    )
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:

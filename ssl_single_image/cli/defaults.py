@@ -33,6 +33,7 @@ def pretrain(objective: str, preset: str, image: str) -> ml_collections.ConfigDi
     config.backbone = backbone
     config.backbone_options = ml_collections.ConfigDict()
     config.optimizer = optimizer()
+    config.objective_options = ml_collections.ConfigDict()  # see the objective's Options
     config.sync_batch_norm = True
     config.dtype = "auto"  # of the computation: bfloat16 on GPUs and TPUs, float32 on CPUs; or either by name
     config.log_every = 50
@@ -57,6 +58,7 @@ def optimizer() -> ml_collections.ConfigDict:
             "momentum": 0.9,
             "nesterov": True,
             "weight_decay": 5e-4,
+            "decay_gains": True,
             "b1": 0.9,
             "b2": 0.999,
         }

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import ml_collections
 from absl import flags, logging
+from PIL import Image
 
 from ssl_single_image import augment, datasets, images, models, parallel
 from ssl_single_image.analysis import grids
@@ -19,13 +20,17 @@ from ssl_single_image.datasets.base import padded
 from ssl_single_image.objectives import OBJECTIVES, Setup
 from ssl_single_image.parallel import distributed
 from ssl_single_image.training import loop, optim, workdir
-from ssl_single_image.types import Batch, EncoderSpec, InputError
+from ssl_single_image.types import Batch, EncoderSpec, InputError, Objective, PyTree, State
 
 FREE = ("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "data_dir")
 """Config keys that a resumed run may change: none of them touches the parameters."""
 
 SAMPLES = 48
-"""Crops drawn in samples.png."""
+"""Crops drawn in samples.png, or crops.png where the objective draws samples of its own."""
+PICTURES = 4
+"""What the run's key is folded with for the objective's pictures."""
+SCALE = 2
+"""How much their tiles are enlarged."""
 
 
 def main(args: flags.FlagValues) -> None:
@@ -48,11 +53,12 @@ def main(args: flags.FlagValues) -> None:
     setup = make_setup(config, crop, classes, schedule)
     record = config.to_dict() | {"inputs": origin}
     workdir.claim(folder, record, FREE)
+    objective = entry.make(setup)
     if not entry.labelled and jax.process_index() == 0:
         sheet = sample.crop_sheet(images.load_source(config.source), crop, SAMPLES, config.seed)
-        grids.save_image(sheet, folder / "samples.png")
+        images.save_image(sheet, folder / "crops.png" if objective.pictures else folder / "samples.png")
     loop.train(
-        entry.make(setup),
+        objective,
         plan,
         data,
         seed=config.seed,
@@ -60,6 +66,7 @@ def main(args: flags.FlagValues) -> None:
         config=record,
         schedule=schedule,
         devices=devices,
+        draw=make_draw(objective, data.example, config.seed),
     )
     logging.info("complete: %d steps in %s", config.steps, folder)
 
@@ -95,6 +102,20 @@ def make_plan(config: ml_collections.ConfigDict) -> loop.Plan:
     return loop.Plan(images_per_step=config.batch_size, **{name: config[name] for name in names})
 
 
+def make_draw(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | None:
+    """Draws what the objective has to show, always of the same crops."""
+    if objective.pictures is None:
+        return None
+    compute = jax.jit(objective.pictures)
+    key = jax.random.fold_in(jax.random.key(seed), PICTURES)
+
+    def draw(state: State) -> dict[str, Image.Image]:
+        pictures = jax.device_get(compute(state, key, inputs))
+        return {name: grids.titled_rows(rows, scale=SCALE) for name, rows in pictures.items()}
+
+    return draw
+
+
 def make_setup(
     config: ml_collections.ConfigDict, crop: augment.CropSpec, classes: int, schedule: Any
 ) -> Setup:
@@ -108,6 +129,7 @@ def make_setup(
     if config.batch_size < 1:
         raise InputError(f"config.batch_size {config.batch_size}: must be at least 1")
     options = config.backbone_options.to_dict()
+    own = OBJECTIVES[config.objective].read_options(config.objective_options.to_dict())
     models.build_backbone(config.backbone, options)
     return Setup(
         encoder=EncoderSpec(config.backbone, options, crop.size, models.MEAN, models.STD),
@@ -120,6 +142,7 @@ def make_setup(
         dtype=choose_dtype(config.dtype),
         view_hflip=config.view_hflip,
         classes=classes,
+        options=own,
     )
 
 

@@ -76,13 +76,13 @@ def main(args: flags.FlagValues) -> None:
     if args.export:
         _export(args, spec, sources)
         return
-    grids.image_format(args.out)
+    images.image_format(args.out)
     heading = f"{args.count} crops of {spec.size} x {spec.size}, preset {args.preset}, seed {args.seed}"
     heading += f"   ({_LEGEND})"
     sheet = crop_sheet(sources, spec, args.count, args.seed, scale=args.scale, heading=heading)
     if args.alone:
         sheet = grids.stacked([sheet, alone_sheet(sources, spec, args.seed, scale=args.scale)])
-    grids.save_image(sheet, args.out)
+    images.save_image(sheet, args.out)
     logging.info("wrote %s (%d x %d pixels)", args.out, sheet.width, sheet.height)
 
 

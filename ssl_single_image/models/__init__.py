@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -17,8 +18,24 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.models import alexnet, cifar, nin
-from ssl_single_image.models.layers import Network
+from ssl_single_image.models.bigan import Discriminator, Generator, doublings
+from ssl_single_image.models.layers import FCHead, Network
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError
+
+__all__ = [
+    "BACKBONES",
+    "INPUT_SIZES",
+    "MEAN",
+    "STD",
+    "Discriminator",
+    "Generator",
+    "Module",
+    "Network",
+    "build_backbone",
+    "build_network",
+    "doublings",
+    "untrained",
+]
 
 Module = nn.Module
 """What networks are: pure `init(keys, x, train=...)` and `apply(variables, x, train=...)`."""
@@ -54,14 +71,17 @@ def build_network(
     *,
     axis_name: str | None = None,
     dtype: Any = jnp.float32,
+    linear: bool = False,
 ) -> Network:
     """The trunk with the published head on top: `apply` -> (logits (B, outputs) float32, taps).
 
-    Arguments and errors as `build_backbone`'s; variables lie under "backbone" and "head".
+    Arguments and errors as `build_backbone`'s; `linear` puts one fully connected layer in the head's place.
+    Variables lie under "backbone" and "head".
     """
     module = _module(name, options)
     shared = {**options, "axis_name": axis_name, "dtype": jnp.dtype(dtype)}
-    return Network(lambda: module.backbone(**shared), lambda: module.head(outputs, **shared))
+    head = partial(FCHead, (), outputs) if linear else partial(module.head, outputs, **shared)
+    return Network(lambda: module.backbone(**shared), head)
 
 
 def untrained(spec: EncoderSpec, key: jax.Array) -> EncoderVariables:

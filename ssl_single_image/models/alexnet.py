@@ -8,7 +8,11 @@ from typing import Any
 from ssl_single_image.models.layers import ConvSpec, ConvTrunk, FCHead
 from ssl_single_image.types import InputError
 
-WIDTHS = {"rotnet": (64, 192, 384, 256, 256), "deepcluster": (96, 256, 384, 384, 256)}
+WIDTHS = {
+    "rotnet": (64, 192, 384, 256, 256),
+    "deepcluster": (96, 256, 384, 384, 256),
+    "bigan": (96, 256, 384, 384, 256),
+}
 
 
 def backbone(width: str = "rotnet", sobel: bool = False, **shared: Any) -> ConvTrunk:
@@ -16,7 +20,8 @@ def backbone(width: str = "rotnet", sobel: bool = False, **shared: Any) -> ConvT
 
     Args:
       width: "rotnet", 64-192-384-256-256 without biases (Gidaris et al. 2018), or "deepcluster",
-        96-256-384-384-256 with biases (Caron et al. 2018).
+        96-256-384-384-256 with biases (Caron et al. 2018), or "bigan", the same widths with leaky ReLU of slope .2
+        and no batch norm in conv1 (Donahue et al. 2017; made for 112-px crops).
       sobel: replaces the colour input by its Sobel derivatives, as DeepCluster does.
       **shared: axis_name, dtype.
 
@@ -34,6 +39,8 @@ def backbone(width: str = "rotnet", sobel: bool = False, **shared: Any) -> ConvT
         ConvSpec(c4, 3, 1, 1),
         ConvSpec(c5, 3, 1, 1, pool),
     )
+    if width == "bigan":
+        return ConvTrunk(layers, sobel_front=sobel, slope=0.2, first_norm=False, **shared)
     return ConvTrunk(layers, sobel_front=sobel, use_bias=width == "deepcluster", **shared)
 
 

@@ -82,6 +82,33 @@ def _space_to_depth(
     return x.reshape(batch, rows, columns, depth), kernel.reshape(blocks, blocks, depth, features)
 
 
+def upsampling_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Transposed convolution of stride 2 that doubles the sides: the input gradient of a `conv2d` that halves them.
+
+    Computed as one convolution at the low resolution with a channel for each of the 2 x 2 pixels that an input
+    pixel becomes, so that no product with an inserted zero is made.
+
+    Args:
+      x: (B, H, W, C) float.
+      kernel: (k, k, C, D), k odd; output pixel 2 i - k // 2 + t takes x[i] through kernel[t].
+
+    Returns:
+      (B, 2 H, 2 W, D).
+    """
+    size, _, channels, features = kernel.shape
+    reach = (size // 2 + 1) // 2  # input pixels to either side that an output pixel sees
+    places = 2 * reach + 1
+    # Output phase p sees x[i + d], d = -reach .. reach, through kernel[p + k // 2 - 2 d]; beyond the kernel is zero.
+    before = 2 * reach - size // 2
+    padded = jnp.pad(kernel, ((before, 2 * places - size - before),) * 2 + ((0, 0), (0, 0)))
+    phases = padded.reshape(places, 2, places, 2, channels, features)[::-1, :, ::-1]
+    low = phases.transpose(0, 2, 4, 1, 3, 5).reshape(places, places, channels, 4 * features)
+    y = conv2d(x, low, 1, reach)
+    batch, height, width, _ = y.shape
+    y = y.reshape(batch, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(batch, 2 * height, 2 * width, features)
+
+
 def windows(x: jax.Array, size: int, stride: int, padding: int, fill: float) -> list[jax.Array]:
     """The size^2 strided slices of x, one for each place in a window, row by row."""
     if padding:

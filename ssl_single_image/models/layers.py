@@ -50,11 +50,12 @@ class Conv(nn.Module):
     padding: int = 0
     use_bias: bool = False
     dtype: jnp.dtype = jnp.float32
+    kernel_init: nn.initializers.Initializer = conv_init
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", conv_init, shape, jnp.float32)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
         if self.use_bias:
             y += self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
@@ -90,6 +91,10 @@ class ConvTrunk(nn.Module):
     layers: Sequence[ConvSpec]
     sobel_front: bool = False
     use_bias: bool = False
+    slope: float = 0.0
+    """Of the activation below zero: 0 is ReLU."""
+    first_norm: bool = True
+    """Whether the first layer has batch norm; without, it has a bias."""
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -100,16 +105,19 @@ class ConvTrunk(nn.Module):
         taps: Taps = {}
         for number, layer in enumerate(self.layers, 1):
             name = f"conv{number}"
+            norm = self.first_norm or number > 1
             x = Conv(
                 layer.features,
                 layer.kernel,
                 layer.stride,
                 layer.padding,
-                self.use_bias,
+                self.use_bias or not norm,
                 self.dtype,
                 name=name,
             )(x)
-            x = nn.relu(batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x))
+            if norm:
+                x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
+            x = nn.leaky_relu(x, self.slope) if self.slope else nn.relu(x)
             taps[name] = x
             if layer.pool:
                 x = (average_pool if layer.average else max_pool)(x, *layer.pool)

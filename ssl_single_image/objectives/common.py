@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +34,7 @@ class Setup:
       dtype: of the computation, "float32" or "bfloat16".
       view_hflip: probability that a step mirrors a crop, anew at each visit.
       classes: number of labels, for objectives on labelled data.
+      options: an instance of the objective's own options, None where it has none.
     """
 
     encoder: EncoderSpec
@@ -45,6 +47,7 @@ class Setup:
     dtype: str = "float32"
     view_hflip: float = 0.0
     classes: int = 0
+    options: Any = None
 
     def network(self, outputs: int, axis_name: str | None = None) -> models.Module:
         """The backbone with its published head, batch norm synchronised over `axis_name` if so set."""
@@ -121,6 +124,18 @@ def update(setup: Setup, state: State, loss: LossFunction, axis_name: str | None
       The state after it, and the metrics with "grad_norm" added, both the same on every replica.
     """
     grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)
+    return apply_gradients(setup, state, grads, batch_stats, metrics, axis_name)
+
+
+def apply_gradients(
+    setup: Setup,
+    state: State,
+    grads: PyTree,
+    batch_stats: PyTree,
+    metrics: Metrics,
+    axis_name: str | None,
+) -> tuple[State, Metrics]:
+    """As `update`, from this replica's gradients, batch statistics and metrics."""
     if axis_name is not None:
         grads, batch_stats = lax.pmean((grads, batch_stats), axis_name)
     updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)

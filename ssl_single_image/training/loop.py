@@ -5,13 +5,14 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import optax
 from absl import logging
+from PIL import Image
 
 from ssl_single_image import parallel
 from ssl_single_image.training import metrics as metrics_lib
@@ -23,6 +24,10 @@ INIT, TRAIN, EVAL = 0, 1, 2
 """What the root key is folded with for initialisation, steps and evaluation."""
 IN_FLIGHT = 2
 """Calls queued on the device before the host waits for the oldest."""
+
+
+Draw = Callable[[State], Mapping[str, Image.Image]]
+"""State -> pictures by name."""
 
 
 class Diverged(Halted):
@@ -94,6 +99,7 @@ def train(
     config: dict[str, Any],
     schedule: optax.Schedule | None = None,
     devices: Sequence[jax.Device] | None = None,
+    draw: Draw | None = None,
 ) -> State:
     """Runs, or goes on with, the run in `workdir` and returns its last state.
 
@@ -109,6 +115,7 @@ def train(
       config: JSON-able, stored with each checkpoint.
       schedule: learning rate by step, for the log.
       devices: those to use; default: all.
+      draw: what to look at, made at each evaluation and at the end; None: nothing.
 
     Raises:
       Diverged: the loss became NaN or infinite; the last good checkpoint is named.
@@ -120,7 +127,7 @@ def train(
     init_key = jax.random.fold_in(root, INIT)
     state = _start(objective, store, init_key, data.example)
     writer = metrics_lib.MetricsWriter(workdir, int(state.step))
-    run = _Run(objective, plan, data, root, store, writer, config, schedule, devices)
+    run = _Run(objective, plan, data, root, store, writer, config, schedule, devices, draw)
     try:
         with stop_on_signal() as stop:
             return run.go(state, stop)
@@ -150,6 +157,8 @@ class _Run:
     config: dict[str, Any]
     schedule: optax.Schedule | None
     devices: Sequence[jax.Device] | None
+    draw: Draw | None
+    warned: str = ""
 
     def go(self, state: State, stop: StopRequest) -> State:
         plan, step = self.plan, int(state.step)
@@ -181,12 +190,16 @@ class _Run:
                     total = None
                 if evaluate:
                     values |= self._evaluate(measure, state, step)
+                if self.draw is not None and (evaluate or last) and jax.process_index() == 0:
+                    self.writer.pictures(step, self.draw(state))
                 if save or stopping:
                     self.store.save(state, self.objective.encoder(state), self.config, values)
                 if stopping and not last:
                     self.store.wait()
                     assert stop.number is not None
                     raise Stopped(stop.number, step)
+        if self.warned:
+            logging.warning("the run ended like this: %s", self.warned)
         return state
 
     def _stopping(self, stop: StopRequest, log: bool) -> bool:
@@ -202,9 +215,20 @@ class _Run:
             self.store.wait()
             good = f"step {self.store.latest}" if self.store.latest is not None else "none was written yet"
             raise Diverged(f"the loss is {loss} at step {step}; last good checkpoint: {good}", 1)
+        if self.objective.warning is not None:
+            self._warn(step, {name.removeprefix("train/"): value for name, value in values.items()})
+            values["train/warning"] = float(bool(self.warned))
         self.writer.write(step, values)
         metrics_lib.show(bar, values)
         return values
+
+    def _warn(self, step: int, means: dict[str, float]) -> None:
+        """Says once when something goes wrong, and remembers it while it lasts."""
+        assert self.objective.warning is not None
+        message = self.objective.warning(means)
+        if message and not self.warned:
+            logging.warning("step %d: %s", step, message)
+        self.warned = message
 
     def _evaluate(self, measure: parallel.CompiledEvaluate, state: State, step: int) -> dict[str, float]:
         key = jax.random.fold_in(self.root, EVAL)

@@ -12,9 +12,11 @@ from pathlib import Path
 import jax
 import numpy as np
 from absl import logging
+from PIL import Image
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from ssl_single_image import images
 from ssl_single_image.types import Metrics
 
 METRICS = "metrics.jsonl"
@@ -54,6 +56,14 @@ class MetricsWriter:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
+
+    def pictures(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
+        """Writes each to NAME.png beside the metrics, over the last one of the name, and to TensorBoard."""
+        if self._events is None:
+            return
+        for name, picture in pictures.items():
+            images.save_image(picture, self._path.with_name(f"{name}.png"))
+            self._events.add_image(name, np.asarray(picture), step, dataformats="HWC")
 
     def close(self) -> None:
         if self._events is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import optax
 
-from ssl_single_image.types import InputError
+from ssl_single_image.types import InputError, PyTree
 
 OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("constant", "step", "cosine")
+SCHEDULES = ("constant", "step", "cosine", "exponential")
 
 
 def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
@@ -18,7 +19,8 @@ def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
 
     Args:
       config: `schedule` ("constant"; "step": multiplied by `factors` at `boundaries`, given as fractions of the
-        run so that a longer run keeps its shape; "cosine": to 0 at the end), `learning_rate`, `boundaries`,
+        run so that a longer run keeps its shape; "cosine": to 0 at the end; "exponential": constant up to the first
+        of `boundaries`, from there decaying to the first of `factors` at the end), `learning_rate`, `boundaries`,
         `factors`, `warmup` (fraction of the run over which the rate rises linearly from 0).
       steps: length of the run.
 
@@ -36,6 +38,8 @@ def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
         main = _steps(peak, tuple(config["boundaries"]), tuple(config["factors"]), steps, warmup)
     elif config["schedule"] == "cosine":
         main = optax.cosine_decay_schedule(peak, max(1, steps - warmup))
+    elif config["schedule"] == "exponential":
+        main = _exponential(peak, config["boundaries"][0], config["factors"][0], steps, warmup)
     else:
         raise InputError(f"optimizer.schedule {config['schedule']!r}: expected one of {', '.join(SCHEDULES)}")
     if not warmup:
@@ -56,13 +60,24 @@ def _steps(
     return optax.piecewise_constant_schedule(peak, at)
 
 
+def _exponential(peak: float, boundary: float, factor: float, steps: int, warmup: int) -> optax.Schedule:
+    if not 0 <= boundary < 1 or not 0 < factor < 1:
+        raise InputError(
+            f"optimizer.boundaries[0] {boundary}, factors[0] {factor}: where the decay starts, in [0, 1), and "
+            "what it ends at, in (0, 1)"
+        )
+    begin = round(boundary * steps)
+    return optax.exponential_decay(peak, steps - begin, factor, max(0, begin - warmup))
+
+
 def make_optimizer(config: Mapping[str, Any], schedule: optax.Schedule) -> optax.GradientTransformation:
     """SGD with (Nesterov) momentum, or Adam.
 
-    Weight decay is added to the gradient before momentum, for every parameter, as the published systems do.
+    Weight decay is added to the gradient before momentum, for every parameter, as the published systems do;
+    with `decay_gains` false the gains of batch norm are left out.
 
     Args:
-      config: `name`, `momentum`, `nesterov`, `weight_decay`, `b1`, `b2`.
+      config: `name`, `momentum`, `nesterov`, `weight_decay`, `decay_gains`, `b1`, `b2`.
       schedule: the learning rate.
 
     Raises:
@@ -76,5 +91,10 @@ def make_optimizer(config: Mapping[str, Any], schedule: optax.Schedule) -> optax
         raise InputError(f"optimizer.name {config['name']!r}: expected one of {', '.join(OPTIMIZERS)}")
     optimizer = makers[config["name"]]()
     if config["weight_decay"]:
-        return optax.chain(optax.add_decayed_weights(config["weight_decay"]), optimizer)
+        mask = None if config["decay_gains"] else _not_gains
+        return optax.chain(optax.add_decayed_weights(config["weight_decay"], mask), optimizer)
     return optimizer
+
+
+def _not_gains(params: PyTree) -> PyTree:
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key != "scale", params)

@@ -6,6 +6,7 @@ import pytest
 import run_cli
 
 CASES = {
+    "bigan": ["preset=demo", "preset=cifar32", "preset=imagenet224"],
     "rotnet": ["preset=demo", "preset=cifar32", "preset=imagenet224"],
     "supervised": [
         "preset=demo,dataset=photos",

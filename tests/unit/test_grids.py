@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_single_image import images
 from ssl_single_image.analysis import grids
 from ssl_single_image.types import InputError
 
@@ -57,7 +58,7 @@ def test_panels_keep_their_size() -> None:
 
 def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image, path = Image.new("RGB", (8, 8), "red"), tmp_path / "new" / "grid.png"
-    grids.save_image(image, path)
+    images.save_image(image, path)
     assert Image.open(path).size == (8, 8)
     before = path.read_bytes()
 
@@ -67,12 +68,12 @@ def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(Image.Image, "save", full_disk)
     with pytest.raises(InputError, match=r"grid.png: cannot be written: No space"):
-        grids.save_image(image, path)
+        images.save_image(image, path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["grid.png"]
 
 
 def test_unknown_extension(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"use \.png"):
-        grids.save_image(Image.new("RGB", (8, 8)), tmp_path / "grid.xyz")
+        images.save_image(Image.new("RGB", (8, 8)), tmp_path / "grid.xyz")
     assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 
 from ssl_single_image import models
 from ssl_single_image.training import checkpoint, loop
@@ -55,7 +56,7 @@ def data(step_dependent=False):
     return loop.Data(example=0.5, train=train, evaluate=lambda: [0.5], split=False)
 
 
-def run(workdir, steps=12, objective=None, inputs=None, **changes):
+def run(workdir, steps=12, objective=None, inputs=None, draw=None, **changes):
     plan = loop.Plan(**{"steps": steps, "images_per_step": 8, "log_every": 2, "eval_every": 4,
                         "checkpoint_every": 4, "keep": 2} | changes)  # fmt: skip
     devices = jax.devices()[:1]
@@ -67,6 +68,7 @@ def run(workdir, steps=12, objective=None, inputs=None, **changes):
         workdir=workdir,
         config={},
         devices=devices,
+        draw=draw,
     )
 
 
@@ -159,3 +161,26 @@ def test_a_signal_saves_and_stops_and_the_rest_follows_later(tmp_path):
 def test_bad_plans_name_the_field(tmp_path, changes, words):
     with pytest.raises(InputError, match=words):
         run(tmp_path, **changes)
+
+
+def test_a_warning_is_said_once_recorded_and_repeated_at_the_end(tmp_path, caplog):
+    objective = make_objective()._replace(warning=lambda means: "loss!" if means["loss"] > 0 else "")
+    with caplog.at_level("WARNING"):
+        run(tmp_path, objective=objective)
+    assert [record.getMessage() for record in caplog.records] == [
+        "step 2: loss!",
+        "the run ended like this: loss!",
+    ]
+    assert {line["train/warning"] for line in lines(tmp_path) if "train/loss" in line} == {1.0}
+
+
+def test_pictures_are_drawn_at_evaluations_and_at_the_end(tmp_path):
+    drawn = []
+
+    def draw(state):
+        drawn.append(int(state.step))
+        return {"look": Image.new("RGB", (8, 8), (int(state.step), 0, 0))}
+
+    run(tmp_path, draw=draw, eval_every=8)
+    assert drawn == [8, 12]
+    assert Image.open(tmp_path / "look.png").getpixel((0, 0)) == (12, 0, 0)

@@ -1,0 +1,47 @@
+"""BiGAN on crops of one image.
+
+ssl-single-image pretrain --config configs/pretrain/bigan.py:image=builtin:astronaut --workdir runs/bigan
+
+Presets:
+  demo         32-px crops, some minutes on two CPU cores: shows that it runs, not what it learns.
+  cifar32      the default: 32-px crops, some twenty minutes on two CPU cores.
+  imagenet224  AlexNet with leaky ReLU on 112-px crops, generator and discriminator at 64 px, the published schedule of
+               100 epochs of 1,281,167 crops: for accelerators.
+"""
+
+import ml_collections
+
+from ssl_single_image.augment import CropSpec
+from ssl_single_image.cli.common import parse_arg
+from ssl_single_image.cli.defaults import pretrain
+from ssl_single_image.objectives.bigan import Options
+
+
+def get_config(arg: str = "") -> ml_collections.ConfigDict:
+    arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
+    config = pretrain("bigan", arg.preset, arg.image)
+    config.objective_options = ml_collections.ConfigDict(vars(Options()))
+    config.batch_size = 128
+    config.optimizer.update(
+        name="adam",
+        learning_rate=2e-4,
+        b1=0.5,
+        weight_decay=2.5e-5,
+        decay_gains=False,
+        schedule="exponential",
+        boundaries=(0.5,),
+        factors=(0.01,),
+    )
+    if arg.preset == "imagenet224":
+        config.backbone_options.width = "bigan"
+        config.crop = ml_collections.ConfigDict(CropSpec.preset("paper", 112).to_config())
+        config.objective_options.image_size = 64
+        config.steps = 100 * config.crops // config.batch_size
+        config.eval_every = config.checkpoint_every = 5000
+    elif arg.preset == "demo":
+        config.steps = 100
+        config.eval_every = config.checkpoint_every = 50
+    else:
+        config.steps = 1500
+        config.eval_every = config.checkpoint_every = 300
+    return config

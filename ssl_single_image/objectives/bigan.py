@@ -1,0 +1,344 @@
+"""BiGAN: an encoder learnt as the inverse of a generator (Donahue, Krähenbühl and Darrell, ICLR 2017).
+
+A joint discriminator D(x, z) tells pairs (x, E(x)) of real crops from pairs (G(z), z) of generated ones; encoder E and
+generator G are trained to have it err. At the optimum E inverts G.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from ssl_single_image import models
+from ssl_single_image.images import Atlas
+from ssl_single_image.objectives import common
+from ssl_single_image.types import EncoderVariables, InputError, Metrics, Objective, Pictures, PyTree, State
+
+GRID = 12
+"""Crops in a row of the picture."""
+SAMPLE_ROWS = 3
+COLLAPSED, DEFEATED = 0.1, 0.05
+"""Below this share of the crops' diversity the generator has collapsed; below this loss D has nothing to teach."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What only BiGAN has. The published system is the default; the last three help where it is unstable.
+
+    Attributes:
+      latent: length of z, drawn from U(-1, 1).
+      image_size: side of the images that G makes and D sees, 16, 32, 64, ...; crops are reduced to it.
+        0: the crops' own.
+      width: channels of the generator's last and the discriminator's first hidden layer.
+      spectral_norm: normalises D's kernels by their spectral norm.
+      label_smoothing: D is taught that crops are real with probability 1 - this (one-sided).
+      ema: decay of a running mean of E and G; 0: none. A probe loads the mean where there is one.
+
+    Raises:
+      InputError: a value out of range.
+    """
+
+    latent: int = 200
+    image_size: int = 0
+    width: int = 64
+    spectral_norm: bool = False
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"config.objective_options.{name} {getattr(self, name)}: must be at least 1")
+        for name, end in (("label_smoothing", 0.5), ("ema", 1.0)):
+            if not 0 <= getattr(self, name) < end:
+                raise InputError(
+                    f"config.objective_options.{name} {getattr(self, name)}: must be in [0, {end:g})"
+                )
+
+
+class Networks(NamedTuple):
+    """The three of them: E takes normalised crops, G gives images in [0, 1], D takes images in [-1, 1]."""
+
+    encoder: models.Module
+    generator: models.Module
+    discriminator: models.Module
+
+
+def make(setup: common.Setup) -> Objective:
+    """Batches of crops against as many generated images. `inputs` is an Atlas.
+
+    Raises:
+      InputError: G can't make images of the size.
+    """
+    options = setup.options or Options()
+    size = options.image_size or setup.crop.size
+    if models.doublings(size) < 2:  # D's first layer doesn't see z
+        raise InputError(
+            f"config.objective_options.image_size {size} (0: the crop's): expected 16, 32, 64 ...; G doubles 4 px"
+        )
+
+    def init(key: jax.Array, inputs: Atlas) -> State:
+        del inputs
+        return init_state(setup, key)
+
+    def step(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> tuple[State, Metrics]:
+        crops = common.training_crops(setup, state.step, inputs, axis_name)
+        return update(setup, state, key, crops, axis_name=axis_name)
+
+    def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
+        crops = common.held_out_crops(setup, key, inputs, axis_name)
+        z = prior(setup, jax.random.fold_in(key, 1), axis_name)
+        return common.reduce_metrics(measure(setup, state, crops, z), axis_name)
+
+    def encoder(state: State) -> EncoderVariables:
+        params, stats = averaged(state)
+        return EncoderVariables(
+            setup.encoder, params["encoder"]["backbone"], stats["encoder"].get("backbone", {})
+        )
+
+    return Objective(
+        init, step, evaluate, encoder, pictures=lambda *args: draw(setup, *args), warning=warning
+    )
+
+
+def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
+    """The networks of a setup; batch norm synchronised over `axis_name` if so set."""
+    options, spec = setup.options or Options(), setup.encoder
+    shared: dict[str, Any] = {
+        "axis_name": axis_name if setup.sync_batch_norm else None,
+        "dtype": jnp.dtype(setup.dtype),
+    }
+    size = options.image_size or setup.crop.size
+    return Networks(
+        models.build_network(spec.backbone, spec.options, options.latent, linear=True, **shared),
+        models.Generator(size, options.width, **shared),
+        models.Discriminator(size, options.width, options.spectral_norm, **shared),
+    )
+
+
+def init_state(setup: common.Setup, key: jax.Array) -> State:
+    """All three networks at step 0; with `ema`, their running means too."""
+    options, networks = setup.options or Options(), build(setup)
+    size = options.image_size or setup.crop.size
+    z, image = jnp.zeros((2, options.latent)), jnp.zeros((2, size, size, 3))
+    crop = jnp.zeros((2, setup.crop.size, setup.crop.size, 3))
+    keys = jax.random.split(key, 3)
+    variables = {
+        "encoder": networks.encoder.init(keys[0], crop, train=False),
+        "generator": networks.generator.init(keys[1], z, train=False),
+        "discriminator": networks.discriminator.init(keys[2], image, z, train=False),
+    }
+    params = {name: v["params"] for name, v in variables.items()}
+    stats = {name: v.get("batch_stats", {}) for name, v in variables.items()}
+    extras = {"ema": _inverse_pair(params, stats)} if options.ema else {}
+    return State(jnp.int32(0), params, stats, setup.optimizer.init(params), extras)
+
+
+def update(
+    setup: common.Setup, state: State, key: jax.Array, crops: jax.Array, *, axis_name: str | None
+) -> tuple[State, Metrics]:
+    """One step on this replica's crops (B, S, S, 3) in [0, 1]: one forward pass, then all three updates.
+
+    As published, D sees crops and generated images as two batches, each normalised by its own statistics; the running
+    ones, which only evaluation uses, take in both, crops first.
+    """
+    networks = build(setup, axis_name)
+    options, params, stats = setup.options or Options(), state.params, state.batch_stats
+    z = prior(setup, key, axis_name)
+    images = _reduced(setup, crops)
+
+    def encode(params: PyTree) -> tuple[jax.Array, PyTree]:
+        variables = {"params": params, "batch_stats": stats["encoder"]}
+        (logits, _), updated = networks.encoder.apply(
+            variables, setup.normalise(crops), train=True, mutable=["batch_stats"]
+        )
+        return jnp.tanh(logits), updated.get("batch_stats", {})
+
+    def generate(params: PyTree) -> tuple[jax.Array, PyTree]:
+        variables = {"params": params, "batch_stats": stats["generator"]}
+        made, updated = networks.generator.apply(variables, z, train=True, mutable=["batch_stats"])
+        return made, updated["batch_stats"]
+
+    def discriminate(
+        params: PyTree, codes: jax.Array, made: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
+        logits, seen = [], stats["discriminator"]
+        for x, code in ((images, codes), (made, z)):
+            variables = {"params": params, "batch_stats": seen}
+            out, updated = networks.discriminator.apply(
+                variables, 2 * x - 1, code, train=True, mutable=["batch_stats"]
+            )
+            logits.append(out)
+            seen = updated["batch_stats"]
+        return (logits[0], logits[1]), seen
+
+    codes, pull_encoder, encoder_stats = jax.vjp(encode, params["encoder"], has_aux=True)
+    made, pull_generator, generator_stats = jax.vjp(generate, params["generator"], has_aux=True)
+    logits, pull_discriminator, discriminator_stats = jax.vjp(
+        discriminate, params["discriminator"], codes, made, has_aux=True
+    )
+    loss, for_discriminator = jax.value_and_grad(discriminator_loss)(logits, options.label_smoothing)
+    opposite, for_pair = jax.value_and_grad(pair_loss)(logits)
+    discriminator_grads, _, _ = pull_discriminator(for_discriminator)
+    _, for_codes, for_made = pull_discriminator(for_pair)
+    grads = {
+        "encoder": pull_encoder(for_codes)[0],
+        "generator": pull_generator(for_made)[0],
+        "discriminator": discriminator_grads,
+    }
+    new_stats = {
+        "encoder": encoder_stats,
+        "generator": generator_stats,
+        "discriminator": discriminator_stats,
+    }
+    one = jnp.float32(1)
+    metrics: Metrics = {
+        "loss": (loss, one),
+        "loss_pair": (opposite, one),
+        "d_real": (jax.nn.sigmoid(logits[0]).mean(), one),
+        "d_fake": (jax.nn.sigmoid(logits[1]).mean(), one),
+        "diversity": (diversity(made, images), one),
+    }
+    state, metrics = common.apply_gradients(setup, state, grads, new_stats, metrics, axis_name)
+    for name, part in (grads if axis_name is None else lax.pmean(grads, axis_name)).items():
+        metrics[f"grad_norm_{name}"] = (optax.tree.norm(part), one)
+    return _with_means(state, options.ema), metrics
+
+
+def discriminator_loss(logits: tuple[jax.Array, jax.Array], smoothing: float = 0.0) -> jax.Array:
+    """Half the mean cross-entropies of D's logits (B,) for (crops, generated), labels 1 - smoothing and 0."""
+    real, made = logits
+    entropy = optax.sigmoid_binary_cross_entropy
+    return (entropy(real, jnp.full_like(real, 1 - smoothing)).mean() + entropy(made, 0 * made).mean()) / 2
+
+
+def pair_loss(logits: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """The loss of E and G: `discriminator_loss` with the labels exchanged."""
+    return discriminator_loss((logits[1], logits[0]))
+
+
+def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:
+    """This replica's z (B, latent) ~ U(-1, 1), by place in the global batch."""
+    length = (setup.options or Options()).latent
+    keys = common.position_keys(key, setup.batch_size, axis_name)
+    return jax.vmap(lambda k: jax.random.uniform(k, (length,), minval=-1.0))(keys)
+
+
+def diversity(made: jax.Array, images: jax.Array) -> jax.Array:
+    """Standard deviation of generated pixels over the batch relative to that of crops: 0 if all images are one."""
+    return made.std(0).mean() / (images.std(0).mean() + 1e-6)
+
+
+def measure(setup: common.Setup, state: State, crops: jax.Array, z: jax.Array) -> Metrics:
+    """D's accuracy and how well E and G invert each other, all with running statistics.
+
+    "reconstruction" is the mean |G(E(x)) - x| in [0, 1], "latent" the mean |E(G(z)) - z|, both per value.
+    """
+    networks = build(setup)
+    images = _reduced(setup, crops)
+    made = _generate(networks, state, z)
+    codes = _encode(setup, networks, state, crops)
+    variables = {
+        "params": state.params["discriminator"],
+        "batch_stats": state.batch_stats["discriminator"],
+    }
+
+    def judge(x: jax.Array, code: jax.Array) -> jax.Array:
+        return networks.discriminator.apply(variables, 2 * x - 1, code, train=False)  # type: ignore[return-value]
+
+    logits = judge(images, codes), judge(made, z)
+    count = jnp.float32(len(crops))
+    means = {
+        "loss": discriminator_loss(logits),
+        "accuracy": ((logits[0] > 0).mean() + (logits[1] <= 0).mean()) / 2,
+        "reconstruction": jnp.abs(_generate(networks, state, codes) - images).mean(),
+        "latent": jnp.abs(_encode(setup, networks, state, _enlarged(setup, made)) - z).mean(),
+        "diversity": diversity(made, images),
+    }
+    return {name: (mean * count, count) for name, mean in means.items()}
+
+
+def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pictures:
+    """Held-out crops, what G makes of their codes, and what it makes of z. `key` is the same at every call of a run."""
+    some = dataclasses.replace(setup, batch_size=GRID)
+    crops = common.held_out_crops(some, key, inputs, None)
+    networks = build(setup)
+    rows = {
+        "crops x": _reduced(setup, crops),
+        "G(E(x))": _generate(networks, state, _encode(setup, networks, state, crops)),
+    }
+    for row in range(SAMPLE_ROWS):
+        z = prior(some, jax.random.fold_in(key, row), None)
+        rows[f"G(z){' ' * row}"] = _generate(networks, state, z)
+    return {"samples": rows}
+
+
+def warning(means: Mapping[str, float]) -> str:
+    """What the training metrics of a collapsed run have in common."""
+    if means.get("diversity", 1.0) < COLLAPSED:
+        return (
+            f"generated images hardly differ from each other (diversity {means['diversity']:.3f} of the crops'): the "
+            "generator has collapsed; try objective_options.spectral_norm=True or a lower learning rate"
+        )
+    if means.get("loss", 1.0) < DEFEATED:
+        return (
+            f"the discriminator tells crops from generated images almost surely (loss {means['loss']:.3f}), so that "
+            "encoder and generator learn little; try objective_options.label_smoothing=0.1 or spectral_norm=True"
+        )
+    return ""
+
+
+def averaged(state: State) -> tuple[PyTree, PyTree]:
+    """Parameters and batch statistics of E and G: the running means where there are any."""
+    pair = state.extras.get("ema") or _inverse_pair(state.params, state.batch_stats)
+    return pair["params"], pair["batch_stats"]
+
+
+def _inverse_pair(params: PyTree, stats: PyTree) -> PyTree:
+    names = ("encoder", "generator")
+    return {
+        "params": {name: params[name] for name in names},
+        "batch_stats": {name: stats[name] for name in names},
+    }
+
+
+def _with_means(state: State, decay: float) -> State:
+    if not decay:
+        return state
+    newest = _inverse_pair(state.params, state.batch_stats)
+    means = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.extras["ema"], newest)
+    return state.replace(extras={"ema": means})
+
+
+def _encode(setup: common.Setup, networks: Networks, state: State, crops: jax.Array) -> jax.Array:
+    params, stats = averaged(state)
+    variables = {"params": params["encoder"], "batch_stats": stats["encoder"]}
+    return jnp.tanh(networks.encoder.apply(variables, setup.normalise(crops), train=False)[0])
+
+
+def _generate(networks: Networks, state: State, z: jax.Array) -> jax.Array:
+    params, stats = averaged(state)
+    variables = {"params": params["generator"], "batch_stats": stats["generator"]}
+    return networks.generator.apply(variables, z, train=False)  # type: ignore[return-value]
+
+
+def _reduced(setup: common.Setup, crops: jax.Array) -> jax.Array:
+    """Crops at the size that D sees."""
+    return _resized(crops, (setup.options or Options()).image_size or setup.crop.size)
+
+
+def _enlarged(setup: common.Setup, images: jax.Array) -> jax.Array:
+    """Images of G at the size that E sees."""
+    return _resized(images, setup.crop.size)
+
+
+def _resized(x: jax.Array, size: int) -> jax.Array:
+    if x.shape[1] == size:
+        return x
+    return jnp.clip(jax.image.resize(x, (len(x), size, size, 3), "bilinear"), 0, 1)

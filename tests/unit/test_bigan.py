@@ -1,0 +1,234 @@
+"""BiGAN: its losses and gradients, who is trained by what, what it warns of, and that the pair inverts each other."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from ssl_single_image import augment, images, models
+from ssl_single_image.models.convolution import upsampling_conv2d
+from ssl_single_image.objectives import OBJECTIVES, Setup, bigan
+from ssl_single_image.training.checkpoint import CheckpointStore
+from ssl_single_image.types import EncoderSpec, InputError
+
+OPTIONS = bigan.Options(latent=5, width=4)
+
+
+def setup(size=16, batch_size=6, optimizer=None, options=OPTIONS):
+    crop = augment.CropSpec.preset("paper", size).replace(min_area=0.05)
+    spec = EncoderSpec("cifar32", {}, size, models.MEAN, models.STD)
+    return Setup(spec, crop, 100, batch_size, 3, optimizer or optax.sgd(1.0), options=options)
+
+
+@pytest.fixture(scope="module")
+def atlas():
+    return images.build_atlas([np.random.default_rng(0).integers(0, 256, (60, 80, 3)).astype(np.uint8)])
+
+
+def crops_of(count, size, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).random((count, size, size, 3)), jnp.float32)
+
+
+def test_the_losses_are_binary_cross_entropies():
+    real, made = np.array([2.0, -1.0, 0.5]), np.array([0.3, -3.0, 1.0])
+    p, q = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-made))
+    logits = (jnp.asarray(real), jnp.asarray(made))
+    want = -(np.log(p).mean() + np.log(1 - q).mean()) / 2
+    np.testing.assert_allclose(bigan.discriminator_loss(logits), want, rtol=1e-6)
+    np.testing.assert_allclose(bigan.pair_loss(logits), -(np.log(1 - p) + np.log(q)).mean() / 2, rtol=1e-6)
+    smooth = -((0.9 * np.log(p) + 0.1 * np.log(1 - p)).mean() + np.log(1 - q).mean()) / 2
+    np.testing.assert_allclose(bigan.discriminator_loss(logits, 0.1), smooth, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_upsampling_is_the_transpose_of_a_strided_convolution(size):
+    rng = np.random.default_rng(size)
+    x = rng.normal(size=(2, 5, 4, 3)).astype(np.float32)
+    kernel = rng.normal(size=(size, size, 3, 2)).astype(np.float32)
+    want = np.zeros((2, 10 + 2 * size, 8 + 2 * size, 2))  # with a border as wide as the kernel
+    for i in range(5):
+        for j in range(4):
+            at = (slice(None), slice(2 * i + size - size // 2, 2 * i + 2 * size - size // 2))
+            at += (slice(2 * j + size - size // 2, 2 * j + 2 * size - size // 2),)
+            want[at] += np.einsum("bc,rscd->brsd", x[:, i, j], kernel)
+    got = jax.jit(upsampling_conv2d)(jnp.asarray(x), jnp.asarray(kernel))
+    np.testing.assert_allclose(got, want[:, size:-size, size:-size], rtol=1e-4, atol=1e-4)
+
+
+def test_each_network_descends_its_own_loss():
+    """The step's three gradients against plain differentiation of one loss at a time, the other networks held."""
+    ours = setup()
+    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
+    key, crops = jax.random.key(7), crops_of(6, 16)
+    after, metrics = jax.jit(partial(bigan.update, ours, axis_name=None))(state, key, crops)
+    networks, z = bigan.build(ours), bigan.prior(ours, key, None)
+
+    def logits(params):
+        def run(name, network, *inputs):
+            variables = {"params": params[name], "batch_stats": state.batch_stats[name]}
+            return network.apply(variables, *inputs, train=True, mutable=["batch_stats"])[0]
+
+        codes = jnp.tanh(run("encoder", networks.encoder, ours.normalise(crops))[0])
+        made = run("generator", networks.generator, z)
+        judge = partial(run, "discriminator", networks.discriminator)
+        return judge(2 * crops - 1, codes), judge(2 * made - 1, z)
+
+    @jax.jit
+    def gradients(params):
+        own = jax.value_and_grad(lambda p: bigan.discriminator_loss(logits(p)))(params)
+        return own, jax.grad(lambda p: bigan.pair_loss(logits(p)))(params)
+
+    (loss, own), opposite = gradients(state.params)
+    np.testing.assert_allclose(float(metrics["loss"][0]), loss, rtol=1e-5)
+    for name in state.params:
+        want = own[name] if name == "discriminator" else opposite[name]
+        other = opposite[name] if name == "discriminator" else own[name]
+        taken = jax.tree.map(lambda a, b: a - b, state.params[name], after.params[name])
+        scale = float(optax.tree.norm(want))
+        difference = jax.tree.map(lambda a, b: a - b, taken, want)
+        assert scale > 0
+        assert float(optax.tree.norm(difference)) < 1e-3 * scale
+        assert float(optax.tree.norm(jax.tree.map(lambda a, b: a - b, want, other))) > 0.1 * scale
+
+
+def test_loss_against_pytorch():
+    """Forward pass of all three networks, batch norm included, and D's gradient at its input kernel."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import torch_bigan
+
+    ours = setup()
+    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(1))
+    key, crops = jax.random.key(2), crops_of(6, 16)
+    after, metrics = jax.jit(partial(bigan.update, ours, axis_name=None))(state, key, crops)
+    tensors = torch_bigan.tensors(state.params)
+    real, made = torch_bigan.logits(
+        tensors,
+        torch.tensor(np.asarray(ours.normalise(crops))),
+        torch.tensor(np.asarray(2 * crops - 1)),
+        torch.tensor(np.asarray(bigan.prior(ours, key, None))),
+    )
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits
+    own = (entropy(real, torch.ones(6)) + entropy(made, torch.zeros(6))) / 2
+    opposite = (entropy(real, torch.zeros(6)) + entropy(made, torch.ones(6))) / 2
+    np.testing.assert_allclose(float(metrics["loss"][0]), own.item(), rtol=1e-4)
+    np.testing.assert_allclose(float(metrics["loss_pair"][0]), opposite.item(), rtol=1e-4)
+    for name, loss, path in [
+        ("discriminator", own, ("conv1", "kernel")),
+        ("generator", opposite, ("up1", "kernel")),
+        ("encoder", opposite, ("backbone", "conv1", "kernel")),
+    ]:
+        leaf, before, now = tensors[name], state.params[name], after.params[name]
+        for part in path:
+            leaf, before, now = leaf[part], before[part], now[part]
+        (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=True)
+        got = np.asarray(before - now)
+        assert np.linalg.norm(got - gradient.numpy()) < 2e-3 * np.linalg.norm(got)
+
+
+def test_the_options_in_use_for_stability(atlas):
+    options = dataclasses.replace(OPTIONS, spectral_norm=True, label_smoothing=0.1, ema=0.9)
+    ours = setup(options=options, optimizer=optax.adam(1e-3))
+    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
+    after, metrics = jax.jit(partial(bigan.update, ours, axis_name=None))(
+        state, jax.random.key(1), crops_of(6, 16)
+    )
+    assert all(np.isfinite(float(total)) for total, _ in metrics.values())
+    for kind in ("params", "batch_stats"):
+        old, got = (s.extras["ema"][kind]["encoder"] for s in (state, after))
+        want = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, old, getattr(after, kind)["encoder"])
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), got, want)
+    loaded = bigan.make(ours).encoder(after)
+    kernel = after.extras["ema"]["params"]["encoder"]["backbone"]["conv1"]["kernel"]
+    np.testing.assert_array_equal(loaded.params["conv1"]["kernel"], kernel)
+    assert (kernel != after.params["encoder"]["backbone"]["conv1"]["kernel"]).any()
+
+
+def test_a_restored_state_goes_on_with_the_same_bits(tmp_path, atlas):
+    ours = setup(options=dataclasses.replace(OPTIONS, ema=0.9), optimizer=optax.adam(1e-3))
+    objective = bigan.make(ours)
+    step = jax.jit(
+        lambda s: objective.step(s, jax.random.fold_in(jax.random.key(1), s.step), atlas, axis_name=None)[0]
+    )
+    half = step(jax.jit(objective.init)(jax.random.key(0), atlas))
+    store = CheckpointStore(tmp_path, 1)
+    store.save(half, objective.encoder(half), {}, {})
+    store.wait()
+    restored = store.restore(jax.eval_shape(objective.init, jax.random.key(0), atlas))
+    store.close()
+    jax.tree.map(np.testing.assert_array_equal, step(half), step(restored))
+
+
+def test_what_it_shows(atlas):
+    ours = setup()
+    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
+    pictures = jax.jit(bigan.make(ours).pictures)(state, jax.random.key(0), atlas)
+    rows = pictures["samples"]
+    assert len(rows) == 2 + bigan.SAMPLE_ROWS
+    for row in rows.values():
+        assert row.shape == (bigan.GRID, 16, 16, 3)
+        assert row.min() >= 0
+        assert row.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("means", "words"),
+    [
+        ({"diversity": 0.8, "loss": 0.6}, ""),
+        ({"diversity": 0.02, "loss": 0.6}, "generator has collapsed"),
+        ({"diversity": 0.8, "loss": 0.01}, "almost surely"),
+    ],
+)
+def test_collapse_is_named(means, words):
+    assert words in bigan.warning(means)
+    assert bool(bigan.warning(means)) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"latent": 0}, "latent 0: must be at least 1"),
+        ({"ema": 1.0}, r"ema 1.0: must be in \[0, 1\)"),
+        ({"label_smoothing": 0.7}, "label_smoothing"),
+        ({"widht": 3}, "no option 'widht'; it has latent"),
+    ],
+)
+def test_options_out_of_range_are_refused(fields, words):
+    with pytest.raises(InputError, match=words):
+        OBJECTIVES["bigan"].read_options(fields)
+
+
+@pytest.mark.parametrize("size", [8, 48])
+def test_a_size_that_two_or_more_doublings_never_give_is_refused(size):
+    with pytest.raises(InputError, match=f"image_size {size}"):
+        bigan.make(setup(options=bigan.Options(image_size=size)))
+
+
+def test_the_pair_learns_to_invert_itself():
+    """Squares of one of four colours and any brightness: E(G(z)) comes closer to z than to another z."""
+    ours = setup(batch_size=64, optimizer=optax.adam(2e-3, b1=0.5), options=bigan.Options(latent=2, width=16))
+    colours = jnp.asarray([[1, 0.2, 0.2], [0.2, 1, 0.2], [0.2, 0.2, 1], [1, 1, 0.2]])
+
+    def batch(key):
+        which, bright = jax.random.split(key)
+        colour = colours[jax.random.randint(which, (64,), 0, 4)]
+        bright = jax.random.uniform(bright, (64, 1), minval=0.3)
+        return jnp.broadcast_to((colour * bright)[:, None, None], (64, 16, 16, 3))
+
+    @jax.jit
+    def train(state, key):
+        def one(state, key):
+            return bigan.update(ours, state, key, batch(key), axis_name=None)
+
+        return jax.lax.scan(one, state, jax.random.split(key, 400))[0]
+
+    state = train(jax.jit(partial(bigan.init_state, ours))(jax.random.key(0)), jax.random.key(1))
+    z = bigan.prior(ours, jax.random.key(2), None)
+    networks = bigan.build(ours)
+    codes = np.asarray(bigan._encode(ours, networks, state, bigan._generate(networks, state, z)))
+    error = np.abs(codes - np.asarray(z)).mean()
+    shuffled = np.abs(codes - np.asarray(z)[np.random.default_rng(0).permutation(64)]).mean()
+    assert error * 1.5 < shuffled
