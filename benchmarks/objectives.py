@@ -1,7 +1,7 @@
 """Images/s of one training step of each objective, crops rendered inside, beside RotNet's.
 
-Everything is as in the presets of `configs/pretrain`; RotNet's images are rotated views, four a crop. `ratio` is the objective's
-images/s over RotNet's. `python benchmarks/objectives.py --json`
+Everything is as in the presets of `configs/pretrain`; RotNet's images are rotated views, four a crop. `ratio` is the
+objective's images/s over RotNet's. `python benchmarks/objectives.py --json`
 """
 
 from __future__ import annotations

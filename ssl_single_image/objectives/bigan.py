@@ -23,7 +23,7 @@ from ssl_single_image.types import EncoderVariables, InputError, Metrics, Object
 GRID = 12
 """Crops in a row of the picture."""
 SAMPLE_ROWS = 3
-COLLAPSED, DEFEATED = 0.1, 0.05
+COLLAPSED, DEFEATED = 0.05, 0.05
 """Below this share of the crops' diversity the generator has collapsed; below this loss D has nothing to teach."""
 
 
@@ -76,8 +76,7 @@ def make(setup: common.Setup) -> Objective:
     Raises:
       InputError: G can't make images of the size.
     """
-    options = setup.options or Options()
-    size = options.image_size or setup.crop.size
+    size = _image_size(setup)
     if models.doublings(size) < 2:  # D's first layer doesn't see z
         raise InputError(
             f"config.objective_options.image_size {size} (0: the crop's): expected 16, 32, 64 ...; G doubles 4 px"
@@ -109,12 +108,11 @@ def make(setup: common.Setup) -> Objective:
 
 def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
     """The networks of a setup; batch norm synchronised over `axis_name` if so set."""
-    options, spec = setup.options or Options(), setup.encoder
+    options, spec, size = _options(setup), setup.encoder, _image_size(setup)
     shared: dict[str, Any] = {
         "axis_name": axis_name if setup.sync_batch_norm else None,
         "dtype": jnp.dtype(setup.dtype),
     }
-    size = options.image_size or setup.crop.size
     return Networks(
         models.build_network(spec.backbone, spec.options, options.latent, linear=True, **shared),
         models.Generator(size, options.width, **shared),
@@ -124,8 +122,7 @@ def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
 
 def init_state(setup: common.Setup, key: jax.Array) -> State:
     """All three networks at step 0; with `ema`, their running means too."""
-    options, networks = setup.options or Options(), build(setup)
-    size = options.image_size or setup.crop.size
+    options, networks, size = _options(setup), build(setup), _image_size(setup)
     z, image = jnp.zeros((2, options.latent)), jnp.zeros((2, size, size, 3))
     crop = jnp.zeros((2, setup.crop.size, setup.crop.size, 3))
     keys = jax.random.split(key, 3)
@@ -149,7 +146,7 @@ def update(
     ones, which only evaluation uses, take in both, crops first.
     """
     networks = build(setup, axis_name)
-    options, params, stats = setup.options or Options(), state.params, state.batch_stats
+    options, params, stats = _options(setup), state.params, state.batch_stats
     z = prior(setup, key, axis_name)
     images = _reduced(setup, crops)
 
@@ -225,7 +222,7 @@ def pair_loss(logits: tuple[jax.Array, jax.Array]) -> jax.Array:
 
 def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:
     """This replica's z (B, latent) ~ U(-1, 1), by place in the global batch."""
-    length = (setup.options or Options()).latent
+    length = _options(setup).latent
     keys = common.position_keys(key, setup.batch_size, axis_name)
     return jax.vmap(lambda k: jax.random.uniform(k, (length,), minval=-1.0))(keys)
 
@@ -328,9 +325,18 @@ def _generate(networks: Networks, state: State, z: jax.Array) -> jax.Array:
     return networks.generator.apply(variables, z, train=False)  # type: ignore[return-value]
 
 
+def _options(setup: common.Setup) -> Options:
+    return setup.options or Options()
+
+
+def _image_size(setup: common.Setup) -> int:
+    """Side of the images that G makes and D sees."""
+    return _options(setup).image_size or setup.crop.size
+
+
 def _reduced(setup: common.Setup, crops: jax.Array) -> jax.Array:
     """Crops at the size that D sees."""
-    return _resized(crops, (setup.options or Options()).image_size or setup.crop.size)
+    return _resized(crops, _image_size(setup))
 
 
 def _enlarged(setup: common.Setup, images: jax.Array) -> jax.Array:

@@ -208,27 +208,32 @@ def test_a_size_that_two_or_more_doublings_never_give_is_refused(size):
 
 
 def test_the_pair_learns_to_invert_itself():
-    """Squares of one of four colours and any brightness: E(G(z)) comes closer to z than to another z."""
-    ours = setup(batch_size=64, optimizer=optax.adam(2e-3, b1=0.5), options=bigan.Options(latent=2, width=16))
-    colours = jnp.asarray([[1, 0.2, 0.2], [0.2, 1, 0.2], [0.2, 0.2, 1], [1, 1, 0.2]])
+    """Squares of one colour with any red and any green: E(G(z)) comes closer to z than to other z, by half again.
+
+    After 600 steps the ratio was 2.5; it is 1 for untrained networks.
+    """
+    ours = setup(batch_size=32, optimizer=optax.adam(1e-3, b1=0.5), options=bigan.Options(latent=2, width=16))
 
     def batch(key):
-        which, bright = jax.random.split(key)
-        colour = colours[jax.random.randint(which, (64,), 0, 4)]
-        bright = jax.random.uniform(bright, (64, 1), minval=0.3)
-        return jnp.broadcast_to((colour * bright)[:, None, None], (64, 16, 16, 3))
+        red_green = jax.random.uniform(key, (32, 2))
+        colour = jnp.concatenate([red_green, jnp.full((32, 1), 0.5)], -1)
+        return jnp.broadcast_to(colour[:, None, None], (32, 16, 16, 3))
 
     @jax.jit
     def train(state, key):
         def one(state, key):
             return bigan.update(ours, state, key, batch(key), axis_name=None)
 
-        return jax.lax.scan(one, state, jax.random.split(key, 400))[0]
+        return jax.lax.scan(one, state, jax.random.split(key, 700))[0]
 
-    state = train(jax.jit(partial(bigan.init_state, ours))(jax.random.key(0)), jax.random.key(1))
-    z = bigan.prior(ours, jax.random.key(2), None)
-    networks = bigan.build(ours)
-    codes = np.asarray(bigan._encode(ours, networks, state, bigan._generate(networks, state, z)))
-    error = np.abs(codes - np.asarray(z)).mean()
-    shuffled = np.abs(codes - np.asarray(z)[np.random.default_rng(0).permutation(64)]).mean()
-    assert error * 1.5 < shuffled
+    def distances(state):
+        z = bigan.prior(ours, jax.random.key(2), None)
+        networks = bigan.build(ours)
+        codes = bigan._encode(ours, networks, state, bigan._generate(networks, state, z))
+        return jnp.abs(codes - z).mean(), jnp.abs(codes[:, None] - z[None]).mean()
+
+    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
+    own, others = jax.jit(distances)(state)
+    assert own * 1.1 > others
+    own, others = jax.jit(distances)(train(state, jax.random.key(1)))
+    assert own * 1.5 < others
