@@ -24,6 +24,7 @@ __all__ = [
     "Objective",
     "Pictures",
     "PyTree",
+    "Rows",
     "State",
     "Step",
 ]
@@ -32,8 +33,23 @@ PyTree = Any
 Metrics = dict[str, tuple[jax.Array, jax.Array]]
 """Name -> (sum, count), both float32 scalars. The mean is taken once, where the metric is written."""
 
-Pictures = dict[str, dict[str, jax.Array]]
-"""Name of an image file -> its rows: title -> (N, S, S, 3) float32 in [0, 1]."""
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Rows of tiles to look at.
+
+    Attributes:
+      tiles: (N, S, S, 3) float32 in [0, 1] each.
+      titles: one a row; "" continues the row above.
+    """
+
+    tiles: tuple[jax.Array, ...]
+    titles: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+
+
+Pictures = dict[str, Rows]
+"""Name of an image file -> what it shows."""
 
 
 @jax.tree_util.register_dataclass

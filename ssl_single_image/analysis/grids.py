@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ssl_single_image.types import Rows
 
 _BACKGROUND = (255, 255, 255)
 _INK = (30, 30, 30)
@@ -101,16 +103,11 @@ def stacked(panels: Iterable[Image.Image]) -> Image.Image:
     return _joined(list(panels), horizontal=False)
 
 
-def titled_rows(rows: Mapping[str, np.ndarray], *, scale: int = 1) -> Image.Image:
-    """Rows of tiles, each under its title.
-
-    Args:
-      rows: title -> (N, S, S, 3), uint8 or floats in [0, 1].
-      scale: whole factor by which tiles are enlarged.
-    """
+def titled_rows(rows: Rows, *, scale: int = 1) -> Image.Image:
+    """Rows of tiles, each under its title and enlarged by a whole factor."""
     return stacked(
-        contact_sheet(list(tiles), columns=len(tiles), scale=scale, heading=title.strip())
-        for title, tiles in rows.items()
+        contact_sheet(list(np.asarray(tiles)), columns=len(tiles), scale=scale, heading=title)
+        for title, tiles in zip(rows.titles, rows.tiles, strict=True)
     )
 
 

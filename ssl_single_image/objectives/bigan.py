@@ -18,7 +18,16 @@ from jax import lax
 from ssl_single_image import models
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
-from ssl_single_image.types import EncoderVariables, InputError, Metrics, Objective, Pictures, PyTree, State
+from ssl_single_image.types import (
+    EncoderVariables,
+    InputError,
+    Metrics,
+    Objective,
+    Pictures,
+    PyTree,
+    Rows,
+    State,
+)
 
 GRID = 12
 """Crops in a row of the picture."""
@@ -93,7 +102,7 @@ def make(setup: common.Setup) -> Objective:
     def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
         crops = common.held_out_crops(setup, key, inputs, axis_name)
         z = prior(setup, jax.random.fold_in(key, 1), axis_name)
-        return common.reduce_metrics(measure(setup, state, crops, z), axis_name)
+        return common.reduce_metrics(measure(setup, state, crops, z, axis_name), axis_name)
 
     def encoder(state: State) -> EncoderVariables:
         params, stats = averaged(state)
@@ -142,8 +151,7 @@ def update(
 ) -> tuple[State, Metrics]:
     """One step on this replica's crops (B, S, S, 3) in [0, 1]: one forward pass, then all three updates.
 
-    As published, D sees crops and generated images as two batches, each normalised by its own statistics; the running
-    ones, which only evaluation uses, take in both, crops first.
+    As published, D sees crops and generated images as two batches, each normalised by its own statistics.
     """
     networks = build(setup, axis_name)
     options, params, stats = _options(setup), state.params, state.batch_stats
@@ -232,12 +240,16 @@ def diversity(made: jax.Array, images: jax.Array) -> jax.Array:
     return made.std(0).mean() / (images.std(0).mean() + 1e-6)
 
 
-def measure(setup: common.Setup, state: State, crops: jax.Array, z: jax.Array) -> Metrics:
-    """D's accuracy and how well E and G invert each other, all with running statistics.
+def measure(
+    setup: common.Setup, state: State, crops: jax.Array, z: jax.Array, axis_name: str | None
+) -> Metrics:
+    """D's loss and accuracy, and how well E and G invert each other on this replica's crops and z.
 
-    "reconstruction" is the mean |G(E(x)) - x| in [0, 1], "latent" the mean |E(G(z)) - z|, both per value.
+    E and G use running statistics. D normalises crops and generated images each by their own, as it was trained: the
+    running ones are of both together. "reconstruction" is the mean |G(E(x)) - x| in [0, 1], "latent" the mean
+    |E(G(z)) - z|, both per value.
     """
-    networks = build(setup)
+    networks = build(setup, axis_name)
     images = _reduced(setup, crops)
     made = _generate(networks, state, z)
     codes = _encode(setup, networks, state, crops)
@@ -247,7 +259,9 @@ def measure(setup: common.Setup, state: State, crops: jax.Array, z: jax.Array) -
     }
 
     def judge(x: jax.Array, code: jax.Array) -> jax.Array:
-        return networks.discriminator.apply(variables, 2 * x - 1, code, train=False)  # type: ignore[return-value]
+        return networks.discriminator.apply(variables, 2 * x - 1, code, train=True, mutable=["batch_stats"])[
+            0
+        ]
 
     logits = judge(images, codes), judge(made, z)
     count = jnp.float32(len(crops))
@@ -266,14 +280,13 @@ def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pi
     some = dataclasses.replace(setup, batch_size=GRID)
     crops = common.held_out_crops(some, key, inputs, None)
     networks = build(setup)
-    rows = {
-        "crops x": _reduced(setup, crops),
-        "G(E(x))": _generate(networks, state, _encode(setup, networks, state, crops)),
-    }
-    for row in range(SAMPLE_ROWS):
-        z = prior(some, jax.random.fold_in(key, row), None)
-        rows[f"G(z){' ' * row}"] = _generate(networks, state, z)
-    return {"samples": rows}
+    samples = [
+        _generate(networks, state, prior(some, jax.random.fold_in(key, row), None))
+        for row in range(SAMPLE_ROWS)
+    ]
+    inverted = _generate(networks, state, _encode(setup, networks, state, crops))
+    titles = ("held-out crops x", "G(E(x))", "G(z)", *[""] * (SAMPLE_ROWS - 1))
+    return {"samples": Rows((_reduced(setup, crops), inverted, *samples), titles)}
 
 
 def warning(means: Mapping[str, float]) -> str:

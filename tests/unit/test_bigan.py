@@ -167,8 +167,9 @@ def test_what_it_shows(atlas):
     state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
     pictures = jax.jit(bigan.make(ours).pictures)(state, jax.random.key(0), atlas)
     rows = pictures["samples"]
-    assert len(rows) == 2 + bigan.SAMPLE_ROWS
-    for row in rows.values():
+    assert rows.titles[:3] == ("held-out crops x", "G(E(x))", "G(z)")
+    assert len(rows.tiles) == len(rows.titles) == 2 + bigan.SAMPLE_ROWS
+    for row in rows.tiles:
         assert row.shape == (bigan.GRID, 16, 16, 3)
         assert row.min() >= 0
         assert row.max() <= 1
