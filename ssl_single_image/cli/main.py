@@ -63,17 +63,22 @@ def keep_compiled(folder: Path) -> None:
 
 
 def tune() -> None:
-    """Sets XLA_FLAGS and, on Linux, starts this process anew with HUGE_PAGES: glibc reads its tunables only then.
+    """Sets XLA's flags and, on Linux, starts this process anew with HUGE_PAGES: glibc reads its tunables only then.
 
     What the user has set wins.
     """
+    set_xla_flags()
+    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
+        os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def set_xla_flags() -> None:
+    """Puts XLA_FLAGS before the user's in the environment; only before JAX is imported has it an effect."""
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA aborts on a flag that it doesn't know, and flags come and go.
     if XLA_FLAGS not in flags and importlib.metadata.version("jaxlib").startswith("0.10."):
         os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {flags}".strip()  # of a flag given twice the last counts
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":

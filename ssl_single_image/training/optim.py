@@ -91,7 +91,7 @@ def make_optimizer(config: Mapping[str, Any], schedule: optax.Schedule) -> optax
         raise InputError(f"optimizer.name {config['name']!r}: expected one of {', '.join(OPTIMIZERS)}")
     optimizer = makers[config["name"]]()
     if config["weight_decay"]:
-        mask = None if config["decay_gains"] else _not_gains
+        mask = None if config.get("decay_gains", True) else _not_gains
         return optax.chain(optax.add_decayed_weights(config["weight_decay"], mask), optimizer)
     return optimizer
 
