@@ -10,9 +10,9 @@ from ssl_single_image.cli.main import set_xla_flags
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 set_xla_flags()  # as the command does
 
-import jax
-import pytest
-from absl import flags
+import jax  # noqa: E402
+import pytest  # noqa: E402
+from absl import flags  # noqa: E402
 
 DATA_VARIABLE = "SSL_SINGLE_IMAGE_DATA"
 
