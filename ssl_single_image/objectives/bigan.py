@@ -202,14 +202,15 @@ def update(
         "generator": generator_stats,
         "discriminator": discriminator_stats,
     }
-    one = jnp.float32(1)
-    metrics: Metrics = {
-        "loss": (loss, one),
-        "loss_pair": (opposite, one),
-        "d_real": (jax.nn.sigmoid(logits[0]).mean(), one),
-        "d_fake": (jax.nn.sigmoid(logits[1]).mean(), one),
-        "diversity": (diversity(made, images), one),
+    count, one = jnp.float32(len(crops)), jnp.float32(1)
+    means = {
+        "loss": loss,
+        "loss_pair": opposite,
+        "d_real": jax.nn.sigmoid(logits[0]).mean(),
+        "d_fake": jax.nn.sigmoid(logits[1]).mean(),
+        "diversity": diversity(made, images),
     }
+    metrics: Metrics = {name: (mean * count, count) for name, mean in means.items()}
     state, metrics = common.apply_gradients(setup, state, grads, new_stats, metrics, axis_name)
     for name, part in (grads if axis_name is None else lax.pmean(grads, axis_name)).items():
         metrics[f"grad_norm_{name}"] = (optax.tree.norm(part), one)

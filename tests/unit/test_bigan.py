@@ -83,7 +83,7 @@ def test_each_network_descends_its_own_loss():
         return own, jax.grad(lambda p: bigan.pair_loss(logits(p)))(params)
 
     (loss, own), opposite = gradients(state.params)
-    np.testing.assert_allclose(float(metrics["loss"][0]), loss, rtol=1e-5)
+    np.testing.assert_allclose(float(metrics["loss"][0]) / 6, loss, rtol=1e-5)
     for name in state.params:
         want = own[name] if name == "discriminator" else opposite[name]
         other = opposite[name] if name == "discriminator" else own[name]
@@ -114,8 +114,8 @@ def test_loss_against_pytorch():
     entropy = torch.nn.functional.binary_cross_entropy_with_logits
     own = (entropy(real, torch.ones(6)) + entropy(made, torch.zeros(6))) / 2
     opposite = (entropy(real, torch.zeros(6)) + entropy(made, torch.ones(6))) / 2
-    np.testing.assert_allclose(float(metrics["loss"][0]), own.item(), rtol=1e-4)
-    np.testing.assert_allclose(float(metrics["loss_pair"][0]), opposite.item(), rtol=1e-4)
+    np.testing.assert_allclose(float(metrics["loss"][0]) / 6, own.item(), rtol=1e-4)
+    np.testing.assert_allclose(float(metrics["loss_pair"][0]) / 6, opposite.item(), rtol=1e-4)
     for name, loss, path in [
         ("discriminator", own, ("conv1", "kernel")),
         ("generator", opposite, ("up1", "kernel")),
