@@ -149,7 +149,8 @@ class Objective(NamedTuple):
       step: one optimisation step.
       evaluate: metrics on held-out inputs.
       encoder: the trunk that probes load, taken from a state.
-      refresh: optional (state, key, inputs) -> (state, metrics), run between epochs.
+      refresh: optional, what happens before each `refresh_every`-th step: as `Step`, but takes no optimisation step.
+      refresh_every: steps between two refreshes; there is one before the first step.
       pictures: optional (state, key, inputs) -> what there is to look at, see `Pictures`.
       warning: optional (means of the training metrics by name) -> what is wrong with the run, "" if nothing is.
     """
@@ -158,6 +159,7 @@ class Objective(NamedTuple):
     step: Step
     evaluate: Evaluate
     encoder: Callable[[State], EncoderVariables]
-    refresh: Callable[[State, jax.Array, PyTree], tuple[State, Metrics]] | None = None
+    refresh: Step | None = None
+    refresh_every: int = 1
     pictures: Callable[[State, jax.Array, PyTree], Pictures] | None = None
     warning: Callable[[Mapping[str, float]], str] | None = None

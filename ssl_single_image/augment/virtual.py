@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ssl_single_image.augment.pipeline import render, sample_params
 from ssl_single_image.augment.resample import interleave, locate, lookup
@@ -45,7 +46,7 @@ def render_centres(atlas: Atlas, size: int) -> jax.Array:
     return interleave(lookup(atlas.words, place, atlas.width[0, 0] > 0, size=size, interpolation="bilinear"))
 
 
-def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:
+def permute_index(key: jax.Array, index: jax.Array, count: int | jax.Array) -> jax.Array:
     """A keyed permutation of [0, count), evaluated at `index`: shuffling without a stored order.
 
     A Feistel network permutes the smallest 4**n >= count; indices that leave [0, count) walk on along their
@@ -54,14 +55,14 @@ def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:
     Args:
       key: names the permutation.
       index: integers in [0, count), any shape.
-      count: in [1, 2**32).
+      count: () integer in [1, 2**32).
 
     Returns:
       uint32 of the same shape, in [0, count).
     """
-    half = max(1, -(-(count - 1).bit_length() // 2))
-    mask = jnp.uint32(2**half - 1)
-    end = jnp.uint32(count)
+    end = jnp.asarray(count, jnp.uint32)
+    half = jnp.maximum(1, (33 - lax.clz(end - 1)) // 2)  # half the bits of count - 1, rounded up
+    mask = (jnp.uint32(1) << half) - 1
     round_keys = jax.random.bits(key, (_ROUNDS,), jnp.uint32)
 
     def shuffle(value: jax.Array) -> jax.Array:
@@ -74,7 +75,7 @@ def permute_index(key: jax.Array, index: jax.Array, count: int) -> jax.Array:
         return jnp.where(value >= end, shuffle(value), value)
 
     start = shuffle(jnp.asarray(index).astype(jnp.uint32))
-    return jax.lax.while_loop(lambda value: (value >= end).any(), walk, start)
+    return lax.while_loop(lambda value: (value >= end).any(), walk, start)
 
 
 def _mix_bits(value: jax.Array) -> jax.Array:

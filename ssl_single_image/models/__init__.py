@@ -19,11 +19,12 @@ import jax.numpy as jnp
 
 from ssl_single_image.models import alexnet, cifar, nin
 from ssl_single_image.models.bigan import Discriminator, Generator, doublings
-from ssl_single_image.models.layers import FCHead, Network
+from ssl_single_image.models.layers import FEATURES, FCHead, Network, dense_top
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError
 
 __all__ = [
     "BACKBONES",
+    "FEATURES",
     "INPUT_SIZES",
     "MEAN",
     "STD",
@@ -33,6 +34,7 @@ __all__ = [
     "Network",
     "build_backbone",
     "build_network",
+    "dense_top",
     "doublings",
     "untrained",
 ]

@@ -15,6 +15,8 @@ from ssl_single_image.models.convolution import conv2d
 from ssl_single_image.models.pooling import average_pool, max_pool
 
 Taps = dict[str, jax.Array]
+FEATURES = "features"
+"""What an intermediate is called."""
 
 dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -128,7 +130,8 @@ class FCHead(nn.Module):
     """Flattened features -> hidden fully connected layers -> logits (B, outputs) in float32.
 
     Each hidden layer is followed by ReLU; `batch_norm` puts batch norm (and no bias) before it, `dropout`
-    drops before each hidden layer (needs a "dropout" key when training).
+    drops before each hidden layer (needs a "dropout" key when training). The last hidden layer before its ReLU
+    can be had as the intermediate "features".
     """
 
     hidden: Sequence[int]
@@ -148,19 +151,23 @@ class FCHead(nn.Module):
             x = dense(features, use_bias=not self.batch_norm, name=f"fc{number}")(x)
             if self.batch_norm:
                 x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
+            if number == len(self.hidden):
+                self.sow("intermediates", FEATURES, x)
             x = nn.relu(x)
         return dense_top(self.outputs)(x.astype(jnp.float32))
 
 
 class AverageHead(nn.Module):
-    """The features' mean over the map -> logits (B, outputs) in float32."""
+    """The features' mean over the map, the intermediate "features", -> logits (B, outputs) in float32."""
 
     outputs: int
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         del train
-        return dense_top(self.outputs)(x.mean((1, 2)).astype(jnp.float32))
+        mean = x.mean((1, 2))
+        self.sow("intermediates", FEATURES, mean)
+        return dense_top(self.outputs)(mean.astype(jnp.float32))
 
 
 def dense_top(outputs: int) -> nn.Dense:
@@ -169,7 +176,10 @@ def dense_top(outputs: int) -> nn.Dense:
 
 
 class Network(nn.Module):
-    """A backbone and a head: `apply` returns (logits, taps); variables under "backbone" and "head"."""
+    """A backbone and a head: `apply` returns (logits, taps); variables under "backbone" and "head".
+
+    The backbone's output can be had as the intermediate "features".
+    """
 
     make_backbone: Callable[[], nn.Module]
     make_head: Callable[[], nn.Module]
@@ -180,4 +190,5 @@ class Network(nn.Module):
 
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Taps]:
         features, taps = self.backbone(x, train=train)
+        self.sow("intermediates", FEATURES, features)
         return self.head(features, train=train), taps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from ssl_single_image.training.checkpoint import CheckpointStore
 from ssl_single_image.training.signals import Stopped, StopRequest, stop_on_signal
 from ssl_single_image.types import Halted, InputError, Metrics, Objective, PyTree, State
 
-INIT, TRAIN, EVAL = 0, 1, 2
-"""What the root key is folded with for initialisation, steps and evaluation."""
+INIT, TRAIN, EVAL, REFRESH = 0, 1, 2, 3
+"""What the root key is folded with for initialisation, steps, evaluation and refreshes."""
 IN_FLIGHT = 2
 """Calls queued on the device before the host waits for the oldest."""
 
@@ -120,8 +121,13 @@ def train(
     Raises:
       Diverged: the loss became NaN or infinite; the last good checkpoint is named.
       Stopped: SIGTERM or SIGINT came; the state is saved.
-      InputError: a checkpoint that can't be read.
+      InputError: a checkpoint that can't be read, or an interval that the objective's refreshes don't allow.
     """
+    if objective.refresh is not None and objective.refresh_every % plan.steps_per_call:
+        raise InputError(
+            f"config.steps_per_call {plan.steps_per_call}: must divide the {objective.refresh_every} steps between "
+            "two refreshes of this objective"
+        )
     root = jax.random.key(seed)
     store = CheckpointStore(workdir, plan.keep)
     init_key = jax.random.fold_in(root, INIT)
@@ -159,6 +165,9 @@ class _Run:
     devices: Sequence[jax.Device] | None
     draw: Draw | None
     warned: str = ""
+    refreshing: float = 0.0
+    """Seconds spent in refreshes."""
+    began: float = dataclasses.field(default_factory=time.perf_counter)
 
     def go(self, state: State, stop: StopRequest) -> State:
         plan, step = self.plan, int(state.step)
@@ -167,6 +176,7 @@ class _Run:
             self.objective.step, split_inputs=split, steps_per_call=plan.steps_per_call, devices=devices
         )
         measure = parallel.compile_evaluate(self.objective.evaluate, split_inputs=split, devices=devices)
+        refresh = self._compile_refresh()
         inputs = self.data.train(step)
         train_key = jax.random.fold_in(self.root, TRAIN)
         total: Metrics | None = None
@@ -174,6 +184,8 @@ class _Run:
         values: dict[str, float] = {}
         with metrics_lib.progress_bar(plan.steps * plan.images_per_step, step * plan.images_per_step) as bar:
             while step < plan.steps:
+                if refresh is not None and _due(step, self.objective.refresh_every):
+                    state = self._refresh(refresh, state, step)
                 state, metrics = advance(state, train_key, next(inputs))
                 step += plan.steps_per_call
                 total = metrics_lib.add(total, metrics)
@@ -200,6 +212,29 @@ class _Run:
                     raise Stopped(stop.number, step)
         if self.warned:
             logging.warning("the run ended like this: %s", self.warned)
+        return state
+
+    def _compile_refresh(self) -> Callable[[State], tuple[State, Metrics]] | None:
+        if self.objective.refresh is None:
+            return None
+        compiled = parallel.compile_step(
+            self.objective.refresh, split_inputs=self.data.split, devices=self.devices
+        )
+        key = jax.random.fold_in(self.root, REFRESH)
+        return lambda state: compiled(state, key, self.data.example)
+
+    def _refresh(self, refresh: Callable[[State], tuple[State, Metrics]], state: State, step: int) -> State:
+        """Its metrics are those of the step that follows: a run resumed at `step` refreshes again."""
+        jax.block_until_ready(state)
+        start = time.perf_counter()
+        state, metrics = refresh(state)
+        values = metrics_lib.means(metrics, "refresh")
+        seconds = time.perf_counter() - start
+        self.refreshing += seconds
+        values["refresh/seconds"] = seconds
+        values["refresh/share_of_time"] = self.refreshing / (time.perf_counter() - self.began)
+        self.writer.write(step + 1, values)
+        logging.info("before step %d: %s", step + 1, _listed(values))
         return state
 
     def _stopping(self, stop: StopRequest, log: bool) -> bool:
@@ -239,8 +274,12 @@ class _Run:
             return {}
         values = metrics_lib.means(total, "eval")
         self.writer.write(step, values)
-        logging.info("step %d: %s", step, ", ".join(f"{k} {v:.4g}" for k, v in values.items()))
+        logging.info("step %d: %s", step, _listed(values))
         return values
+
+
+def _listed(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _due(step: int, every: int) -> bool:

@@ -184,3 +184,40 @@ def test_pictures_are_drawn_at_evaluations_and_at_the_end(tmp_path):
     run(tmp_path, draw=draw, eval_every=8)
     assert drawn == [8, 12]
     assert Image.open(tmp_path / "look.png").getpixel((0, 0)) == (12, 0, 0)
+
+
+def refreshing_objective(every=3):
+    """A refresh adds 100 to the first weight; metrics say at which step."""
+
+    def refresh(state, key, inputs, *, axis_name):
+        w = state.params["w"].at[0].add(100)
+        return state.replace(params={"w": w}), {"at": (state.step.astype(jnp.float32), jnp.float32(1))}
+
+    return make_objective()._replace(refresh=refresh, refresh_every=every)
+
+
+def test_refreshes_come_before_the_first_step_and_after_each_interval(tmp_path):
+    run(tmp_path, steps=8, objective=refreshing_objective())
+    found = [line for line in lines(tmp_path) if "refresh/at" in line]
+    assert [line["refresh/at"] for line in found] == [0, 3, 6]
+    assert [line["step"] for line in found] == [1, 4, 7]
+    assert all(0 < line["refresh/share_of_time"] < 1 for line in found)
+    assert all(line["refresh/seconds"] > 0 for line in found)
+
+
+@pytest.mark.parametrize("stop", [4, 6])  # within an interval, and where a refresh is due
+def test_a_resumed_run_refreshes_where_an_uninterrupted_one_does(tmp_path, stop):
+    changes = {"objective": refreshing_objective(), "checkpoint_every": 2}
+    run(tmp_path / "parts", steps=stop, **changes)
+    parts, whole = run(tmp_path / "parts", steps=12, **changes), run(tmp_path / "whole", steps=12, **changes)
+    np.testing.assert_array_equal(parts.params["w"], whole.params["w"])
+    at = [
+        [line["step"] for line in lines(tmp_path / name) if "refresh/at" in line]
+        for name in ("parts", "whole")
+    ]
+    assert at[0] == at[1] == [1, 4, 7, 10]
+
+
+def test_calls_of_several_steps_must_end_where_refreshes_are_due(tmp_path):
+    with pytest.raises(InputError, match="steps_per_call 2: must divide the 3 steps"):
+        run(tmp_path, objective=refreshing_objective(), steps_per_call=2)

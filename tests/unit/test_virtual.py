@@ -47,3 +47,12 @@ def test_large_counts() -> None:
     count = 2**32 - 1
     places = permuted(0, count, np.array([0, 1, 2**31, count - 1], np.uint32))
     assert len(set(places.tolist())) == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 16, 17, 1000])
+def test_a_count_may_be_a_traced_value(count):
+    index, key = jnp.arange(count, dtype=jnp.uint32), jax.random.key(3)
+    want = augment.permute_index(key, index, count)
+    np.testing.assert_array_equal(jax.jit(augment.permute_index)(key, index, count), want)
+    many = jax.vmap(lambda n: augment.permute_index(key, jnp.minimum(index, n - 1), n))
+    np.testing.assert_array_equal(many(jnp.array([count, 1], jnp.uint32)), [want, 0 * want])
