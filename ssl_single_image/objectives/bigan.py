@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,8 @@ from jax import lax
 
 from ssl_single_image import models
 from ssl_single_image.images import Atlas
-from ssl_single_image.objectives import common
+from ssl_single_image.objectives import common, inversion
+from ssl_single_image.objectives.inversion import Options
 from ssl_single_image.types import (
     EncoderVariables,
     InputError,
@@ -29,54 +29,13 @@ from ssl_single_image.types import (
     State,
 )
 
+__all__ = ["Options", "make"]
+
 GRID = 12
 """Crops in a row of the picture."""
 SAMPLE_ROWS = 3
 COLLAPSED, DEFEATED = 0.05, 0.05
 """Below this share of the crops' diversity the generator has collapsed; below this loss D has nothing to teach."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What only BiGAN has. The published system is the default; the last three help where it is unstable.
-
-    Attributes:
-      latent: length of z, drawn from U(-1, 1).
-      image_size: side of the images that G makes and D sees, 16, 32, 64, ...; crops are reduced to it.
-        0: the crops' own.
-      width: channels of the generator's last and the discriminator's first hidden layer.
-      spectral_norm: normalises D's kernels by their spectral norm.
-      label_smoothing: D is taught that crops are real with probability 1 - this (one-sided).
-      ema: decay of a running mean of E and G; 0: none. A probe loads the mean where there is one.
-
-    Raises:
-      InputError: a value out of range.
-    """
-
-    latent: int = 200
-    image_size: int = 0
-    width: int = 64
-    spectral_norm: bool = False
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("latent", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"config.objective_options.{name} {getattr(self, name)}: must be at least 1")
-        for name, end in (("label_smoothing", 0.5), ("ema", 1.0)):
-            if not 0 <= getattr(self, name) < end:
-                raise InputError(
-                    f"config.objective_options.{name} {getattr(self, name)}: must be in [0, {end:g})"
-                )
-
-
-class Networks(NamedTuple):
-    """The three of them: E takes normalised crops, G gives images in [0, 1], D takes images in [-1, 1]."""
-
-    encoder: models.Module
-    generator: models.Module
-    discriminator: models.Module
 
 
 def make(setup: common.Setup) -> Objective:
@@ -85,7 +44,7 @@ def make(setup: common.Setup) -> Objective:
     Raises:
       InputError: G can't make images of the size.
     """
-    size = _image_size(setup)
+    size = inversion.image_size(setup)
     if models.doublings(size) < 2:  # D's first layer doesn't see z
         raise InputError(
             f"config.objective_options.image_size {size} (0: the crop's): expected 16, 32, 64 ...; G doubles 4 px"
@@ -101,11 +60,11 @@ def make(setup: common.Setup) -> Objective:
 
     def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
         crops = common.held_out_crops(setup, key, inputs, axis_name)
-        z = prior(setup, jax.random.fold_in(key, 1), axis_name)
+        z = inversion.prior(setup, jax.random.fold_in(key, 1), axis_name)
         return common.reduce_metrics(measure(setup, state, crops, z, axis_name), axis_name)
 
     def encoder(state: State) -> EncoderVariables:
-        params, stats = averaged(state)
+        params, stats = inversion.averaged(state)
         return EncoderVariables(
             setup.encoder, params["encoder"]["backbone"], stats["encoder"].get("backbone", {})
         )
@@ -115,23 +74,9 @@ def make(setup: common.Setup) -> Objective:
     )
 
 
-def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
-    """The networks of a setup; batch norm synchronised over `axis_name` if so set."""
-    options, spec, size = _options(setup), setup.encoder, _image_size(setup)
-    shared: dict[str, Any] = {
-        "axis_name": axis_name if setup.sync_batch_norm else None,
-        "dtype": jnp.dtype(setup.dtype),
-    }
-    return Networks(
-        models.build_network(spec.backbone, spec.options, options.latent, linear=True, **shared),
-        models.Generator(size, options.width, **shared),
-        models.Discriminator(size, options.width, options.spectral_norm, **shared),
-    )
-
-
 def init_state(setup: common.Setup, key: jax.Array) -> State:
     """All three networks at step 0; with `ema`, their running means too."""
-    options, networks, size = _options(setup), build(setup), _image_size(setup)
+    options, networks, size = inversion.options_of(setup), inversion.build(setup), inversion.image_size(setup)
     z, image = jnp.zeros((2, options.latent)), jnp.zeros((2, size, size, 3))
     crop = jnp.zeros((2, setup.crop.size, setup.crop.size, 3))
     keys = jax.random.split(key, 3)
@@ -142,7 +87,7 @@ def init_state(setup: common.Setup, key: jax.Array) -> State:
     }
     params = {name: v["params"] for name, v in variables.items()}
     stats = {name: v.get("batch_stats", {}) for name, v in variables.items()}
-    extras = {"ema": _inverse_pair(params, stats)} if options.ema else {}
+    extras = {"ema": inversion.inverse_pair(params, stats)} if options.ema else {}
     return State(jnp.int32(0), params, stats, setup.optimizer.init(params), extras)
 
 
@@ -153,10 +98,10 @@ def update(
 
     As published, D sees crops and generated images as two batches, each normalised by its own statistics.
     """
-    networks = build(setup, axis_name)
-    options, params, stats = _options(setup), state.params, state.batch_stats
-    z = prior(setup, key, axis_name)
-    images = _reduced(setup, crops)
+    networks = inversion.build(setup, axis_name)
+    options, params, stats = inversion.options_of(setup), state.params, state.batch_stats
+    z = inversion.prior(setup, key, axis_name)
+    images = inversion.reduced(setup, crops)
 
     def encode(params: PyTree) -> tuple[jax.Array, PyTree]:
         variables = {"params": params, "batch_stats": stats["encoder"]}
@@ -229,13 +174,6 @@ def pair_loss(logits: tuple[jax.Array, jax.Array]) -> jax.Array:
     return discriminator_loss((logits[1], logits[0]))
 
 
-def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:
-    """This replica's z (B, latent) ~ U(-1, 1), by place in the global batch."""
-    length = _options(setup).latent
-    keys = common.position_keys(key, setup.batch_size, axis_name)
-    return jax.vmap(lambda k: jax.random.uniform(k, (length,), minval=-1.0))(keys)
-
-
 def diversity(made: jax.Array, images: jax.Array) -> jax.Array:
     """Standard deviation of generated pixels over the batch relative to that of crops: 0 if all images are one."""
     return made.std(0).mean() / (images.std(0).mean() + 1e-6)
@@ -250,10 +188,10 @@ def measure(
     running ones are of both together. "reconstruction" is the mean |G(E(x)) - x| in [0, 1], "latent" the mean
     |E(G(z)) - z|, both per value.
     """
-    networks = build(setup, axis_name)
-    images = _reduced(setup, crops)
-    made = _generate(networks, state, z)
-    codes = _encode(setup, networks, state, crops)
+    networks = inversion.build(setup, axis_name)
+    images = inversion.reduced(setup, crops)
+    made = inversion.generate(networks, state, z)
+    codes = inversion.encode(setup, networks, state, crops)
     variables = {
         "params": state.params["discriminator"],
         "batch_stats": state.batch_stats["discriminator"],
@@ -269,8 +207,10 @@ def measure(
     means = {
         "loss": discriminator_loss(logits),
         "accuracy": ((logits[0] > 0).mean() + (logits[1] <= 0).mean()) / 2,
-        "reconstruction": jnp.abs(_generate(networks, state, codes) - images).mean(),
-        "latent": jnp.abs(_encode(setup, networks, state, _enlarged(setup, made)) - z).mean(),
+        "reconstruction": jnp.abs(inversion.generate(networks, state, codes) - images).mean(),
+        "latent": jnp.abs(
+            inversion.encode(setup, networks, state, inversion.enlarged(setup, made)) - z
+        ).mean(),
         "diversity": diversity(made, images),
     }
     return {name: (mean * count, count) for name, mean in means.items()}
@@ -280,14 +220,14 @@ def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pi
     """Held-out crops, what G makes of their codes, and what it makes of z. `key` is the same at every call of a run."""
     some = dataclasses.replace(setup, batch_size=GRID)
     crops = common.held_out_crops(some, key, inputs, None)
-    networks = build(setup)
+    networks = inversion.build(setup)
     samples = [
-        _generate(networks, state, prior(some, jax.random.fold_in(key, row), None))
+        inversion.generate(networks, state, inversion.prior(some, jax.random.fold_in(key, row), None))
         for row in range(SAMPLE_ROWS)
     ]
-    inverted = _generate(networks, state, _encode(setup, networks, state, crops))
+    inverted = inversion.generate(networks, state, inversion.encode(setup, networks, state, crops))
     titles = ("held-out crops x", "G(E(x))", "G(z)", *[""] * (SAMPLE_ROWS - 1))
-    return {"samples": Rows((_reduced(setup, crops), inverted, *samples), titles)}
+    return {"samples": Rows((inversion.reduced(setup, crops), inverted, *samples), titles)}
 
 
 def warning(means: Mapping[str, float]) -> str:
@@ -305,60 +245,9 @@ def warning(means: Mapping[str, float]) -> str:
     return ""
 
 
-def averaged(state: State) -> tuple[PyTree, PyTree]:
-    """Parameters and batch statistics of E and G: the running means where there are any."""
-    pair = state.extras.get("ema") or _inverse_pair(state.params, state.batch_stats)
-    return pair["params"], pair["batch_stats"]
-
-
-def _inverse_pair(params: PyTree, stats: PyTree) -> PyTree:
-    names = ("encoder", "generator")
-    return {
-        "params": {name: params[name] for name in names},
-        "batch_stats": {name: stats[name] for name in names},
-    }
-
-
 def _with_means(state: State, decay: float) -> State:
     if not decay:
         return state
-    newest = _inverse_pair(state.params, state.batch_stats)
+    newest = inversion.inverse_pair(state.params, state.batch_stats)
     means = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.extras["ema"], newest)
     return state.replace(extras={"ema": means})
-
-
-def _encode(setup: common.Setup, networks: Networks, state: State, crops: jax.Array) -> jax.Array:
-    params, stats = averaged(state)
-    variables = {"params": params["encoder"], "batch_stats": stats["encoder"]}
-    return jnp.tanh(networks.encoder.apply(variables, setup.normalise(crops), train=False)[0])
-
-
-def _generate(networks: Networks, state: State, z: jax.Array) -> jax.Array:
-    params, stats = averaged(state)
-    variables = {"params": params["generator"], "batch_stats": stats["generator"]}
-    return networks.generator.apply(variables, z, train=False)  # type: ignore[return-value]
-
-
-def _options(setup: common.Setup) -> Options:
-    return setup.options or Options()
-
-
-def _image_size(setup: common.Setup) -> int:
-    """Side of the images that G makes and D sees."""
-    return _options(setup).image_size or setup.crop.size
-
-
-def _reduced(setup: common.Setup, crops: jax.Array) -> jax.Array:
-    """Crops at the size that D sees."""
-    return _resized(crops, _image_size(setup))
-
-
-def _enlarged(setup: common.Setup, images: jax.Array) -> jax.Array:
-    """Images of G at the size that E sees."""
-    return _resized(images, setup.crop.size)
-
-
-def _resized(x: jax.Array, size: int) -> jax.Array:
-    if x.shape[1] == size:
-        return x
-    return jnp.clip(jax.image.resize(x, (len(x), size, size, 3), "bilinear"), 0, 1)

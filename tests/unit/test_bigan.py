@@ -11,7 +11,7 @@ import pytest
 
 from ssl_single_image import augment, images, models
 from ssl_single_image.models.convolution import upsampling_conv2d
-from ssl_single_image.objectives import OBJECTIVES, Setup, bigan
+from ssl_single_image.objectives import OBJECTIVES, Setup, bigan, inversion
 from ssl_single_image.training.checkpoint import CheckpointStore
 from ssl_single_image.types import EncoderSpec, InputError
 
@@ -65,7 +65,7 @@ def test_each_network_descends_its_own_loss():
     state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
     key, crops = jax.random.key(7), crops_of(6, 16)
     after, metrics = jax.jit(partial(bigan.update, ours, axis_name=None))(state, key, crops)
-    networks, z = bigan.build(ours), bigan.prior(ours, key, None)
+    networks, z = inversion.build(ours), inversion.prior(ours, key, None)
 
     def logits(params):
         def run(name, network, *inputs):
@@ -109,7 +109,7 @@ def test_loss_against_pytorch():
         tensors,
         torch.tensor(np.asarray(ours.normalise(crops))),
         torch.tensor(np.asarray(2 * crops - 1)),
-        torch.tensor(np.asarray(bigan.prior(ours, key, None))),
+        torch.tensor(np.asarray(inversion.prior(ours, key, None))),
     )
     entropy = torch.nn.functional.binary_cross_entropy_with_logits
     own = (entropy(real, torch.ones(6)) + entropy(made, torch.zeros(6))) / 2
@@ -228,9 +228,9 @@ def test_the_pair_learns_to_invert_itself():
         return jax.lax.scan(one, state, jax.random.split(key, 700))[0]
 
     def distances(state):
-        z = bigan.prior(ours, jax.random.key(2), None)
-        networks = bigan.build(ours)
-        codes = bigan._encode(ours, networks, state, bigan._generate(networks, state, z))
+        z = inversion.prior(ours, jax.random.key(2), None)
+        networks = inversion.build(ours)
+        codes = inversion.encode(ours, networks, state, inversion.generate(networks, state, z))
         return jnp.abs(codes - z).mean(), jnp.abs(codes[:, None] - z[None]).mean()
 
     state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))

@@ -1,0 +1,128 @@
+"""BiGAN's networks: what they are made of, what they take and give, which variables of a state they run on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image import models
+from ssl_single_image.objectives import common
+from ssl_single_image.types import InputError, PyTree, State
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What only BiGAN has. The published system is the default; the last three help where it is unstable.
+
+    Attributes:
+      latent: length of z, drawn from U(-1, 1).
+      image_size: side of the images that G makes and D sees, 16, 32, 64, ...; crops are reduced to it.
+        0: the crops' own.
+      width: channels of the generator's last and the discriminator's first hidden layer.
+      spectral_norm: normalises D's kernels by their spectral norm.
+      label_smoothing: D is taught that crops are real with probability 1 - this (one-sided).
+      ema: decay of a running mean of E and G; 0: none. A probe loads the mean where there is one.
+
+    Raises:
+      InputError: a value out of range.
+    """
+
+    latent: int = 200
+    image_size: int = 0
+    width: int = 64
+    spectral_norm: bool = False
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("latent", "width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"config.objective_options.{name} {getattr(self, name)}: must be at least 1")
+        for name, end in (("label_smoothing", 0.5), ("ema", 1.0)):
+            if not 0 <= getattr(self, name) < end:
+                raise InputError(
+                    f"config.objective_options.{name} {getattr(self, name)}: must be in [0, {end:g})"
+                )
+
+
+class Networks(NamedTuple):
+    """The three of them: E takes normalised crops, G gives images in [0, 1], D takes images in [-1, 1]."""
+
+    encoder: models.Module
+    generator: models.Module
+    discriminator: models.Module
+
+
+def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
+    """The networks of a setup; batch norm synchronised over `axis_name` if so set."""
+    options, spec, size = options_of(setup), setup.encoder, image_size(setup)
+    shared: dict[str, Any] = {
+        "axis_name": axis_name if setup.sync_batch_norm else None,
+        "dtype": jnp.dtype(setup.dtype),
+    }
+    return Networks(
+        models.build_network(spec.backbone, spec.options, options.latent, linear=True, **shared),
+        models.Generator(size, options.width, **shared),
+        models.Discriminator(size, options.width, options.spectral_norm, **shared),
+    )
+
+
+def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:
+    """This replica's z (B, latent) ~ U(-1, 1), by place in the global batch."""
+    length = options_of(setup).latent
+    keys = common.position_keys(key, setup.batch_size, axis_name)
+    return jax.vmap(lambda k: jax.random.uniform(k, (length,), minval=-1.0))(keys)
+
+
+def averaged(state: State) -> tuple[PyTree, PyTree]:
+    """Parameters and batch statistics of E and G: the running means where there are any."""
+    pair = state.extras.get("ema") or inverse_pair(state.params, state.batch_stats)
+    return pair["params"], pair["batch_stats"]
+
+
+def inverse_pair(params: PyTree, stats: PyTree) -> PyTree:
+    names = ("encoder", "generator")
+    return {
+        "params": {name: params[name] for name in names},
+        "batch_stats": {name: stats[name] for name in names},
+    }
+
+
+def encode(setup: common.Setup, networks: Networks, state: State, crops: jax.Array) -> jax.Array:
+    params, stats = averaged(state)
+    variables = {"params": params["encoder"], "batch_stats": stats["encoder"]}
+    return jnp.tanh(networks.encoder.apply(variables, setup.normalise(crops), train=False)[0])
+
+
+def generate(networks: Networks, state: State, z: jax.Array) -> jax.Array:
+    params, stats = averaged(state)
+    variables = {"params": params["generator"], "batch_stats": stats["generator"]}
+    return networks.generator.apply(variables, z, train=False)  # type: ignore[return-value]
+
+
+def options_of(setup: common.Setup) -> Options:
+    return setup.options or Options()
+
+
+def image_size(setup: common.Setup) -> int:
+    """Side of the images that G makes and D sees."""
+    return options_of(setup).image_size or setup.crop.size
+
+
+def reduced(setup: common.Setup, crops: jax.Array) -> jax.Array:
+    """Crops at the size that D sees."""
+    return _resized(crops, image_size(setup))
+
+
+def enlarged(setup: common.Setup, images: jax.Array) -> jax.Array:
+    """Images of G at the size that E sees."""
+    return _resized(images, setup.crop.size)
+
+
+def _resized(x: jax.Array, size: int) -> jax.Array:
+    if x.shape[1] == size:
+        return x
+    return jnp.clip(jax.image.resize(x, (len(x), size, size, 3), "bilinear"), 0, 1)
