@@ -17,6 +17,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe and Ito's colours, which the colour-blind can tell apart; markers differ as well."""
 MARKERS = "osD^vPX*<>"
 DPI = 120
+KINDS = ("train", "eval", "refresh")
+"""What metrics are of."""
 
 
 def accuracy(probe: tables.Probe) -> bytes:
@@ -53,7 +55,7 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> bytes:
     """Every metric of `metrics.jsonl` against the step; training and evaluation share the axes of a name.
 
     Args:
-      rows: lines of the file, each with "step" and "train/NAME" or "eval/NAME".
+      rows: lines of the file, each with "step" and KIND/NAME.
     """
     names = list(dict.fromkeys(key.split("/", 1)[1] for row in rows for key in row if "/" in key))
     columns = min(2, max(1, len(names)))
@@ -61,7 +63,7 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> bytes:
     figure = Figure(figsize=(4.6 * columns, 2.9 * lines), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes, name in zip(grid.flat, names, strict=False):
-        for number, kind in enumerate(("train", "eval")):
+        for number, kind in enumerate(KINDS):
             points = [(row["step"], row[f"{kind}/{name}"]) for row in rows if f"{kind}/{name}" in row]
             if points:
                 marker = MARKERS[number] if len(points) < 25 else None

@@ -13,7 +13,12 @@ from ssl_single_image.training.checkpoint import CHECKPOINTS
 from ssl_single_image.training.metrics import METRICS
 from ssl_single_image.types import InputError
 
-PROBE, SAMPLES = "probe.json", "samples.png"
+PROBE = "probe.json"
+DRAWN = {
+    "samples": "Samples: crops as the network sees them, or what it generates.",
+    "clusters": "Crops by cluster.",
+}
+"""Pictures in a pretraining's workdir -> captions."""
 SUMMARY = ("objective", "source", "dataset", "backbone", "steps", "batch_size", "crops", "seed")
 """Fields of a run's config that its summary shows, where it has them."""
 
@@ -101,10 +106,10 @@ def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[s
     config, rows = workdir.read(path), _read_metrics(path / METRICS)
     loaded = load_encoder(str(path))
     pictures = [_picture(files, f"{name}-curves.png", figures.training_curves(rows), "Training curves.")]
-    if (path / SAMPLES).exists():
-        caption = "Crops as the network sees them."
-        data = (path / SAMPLES).read_bytes()
-        pictures.append(_picture(files, f"{name}-samples.png", data, caption))
+    for kind, caption in DRAWN.items():
+        if (path / f"{kind}.png").exists():
+            data = (path / f"{kind}.png").read_bytes()
+            pictures.append(_picture(files, f"{name}-{kind}.png", data, caption))
     caption = f"The filters of conv1 at step {loaded.step:,}, each stretched to its full contrast."
     shown = filters.png(filters.first_layer(loaded.encoder))
     pictures.append(_picture(files, f"{name}-filters.png", shown, caption))

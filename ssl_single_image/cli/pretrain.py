@@ -26,7 +26,7 @@ FREE = ("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "
 """Config keys that a resumed run may change: none of them touches the parameters."""
 
 SAMPLES = 48
-"""Crops drawn in samples.png, or crops.png where the objective draws samples of its own."""
+"""Crops drawn in samples.png, until the objective draws samples of its own."""
 PICTURES = 4
 """What the run's key is folded with for the objective's pictures."""
 SCALE = 2
@@ -54,9 +54,10 @@ def main(args: flags.FlagValues) -> None:
     record = config.to_dict() | {"inputs": origin}
     workdir.claim(folder, record, FREE)
     objective = entry.make(setup)
-    if not entry.labelled and jax.process_index() == 0:
+    sheet_file = folder / "samples.png"
+    if not entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
         sheet = sample.crop_sheet(images.load_source(config.source), crop, SAMPLES, config.seed)
-        images.save_image(sheet, folder / "crops.png" if objective.pictures else folder / "samples.png")
+        images.save_image(sheet, sheet_file)
     loop.train(
         objective,
         plan,

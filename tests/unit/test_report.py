@@ -71,7 +71,8 @@ def pretrained(tmp_path) -> Path:
         {"step": 20, "train/loss": 1.1, "eval/loss": 1.2},
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3')
-    Image.new("RGB", (8, 8)).save(folder / "samples.png")
+    for drawn in ("samples", "clusters"):
+        Image.new("RGB", (8, 8)).save(folder / f"{drawn}.png")
     encoder = tiny_encoder()
     store = CheckpointStore(folder)
     store.save(State(jnp.int32(20), {}, {}, {}, {}), encoder, CONFIG, {"eval/loss": 1.2})
@@ -99,6 +100,7 @@ def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
         assert picture.read_bytes().startswith(PNG)
     assert {p.name for p in out.glob("rotnet-*")} == {
         "rotnet-curves.png",
+        "rotnet-clusters.png",
         "rotnet-samples.png",
         "rotnet-filters.png",
     }
