@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.models import alexnet, cifar, nin
-from ssl_single_image.models.bigan import Discriminator, Generator, doublings
-from ssl_single_image.models.layers import FEATURES, FCHead, Network, dense_top
+from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
+from ssl_single_image.models.layers import FEATURES, Network, dense_top
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "INPUT_SIZES",
     "MEAN",
     "STD",
+    "CodeHead",
     "Discriminator",
     "Generator",
     "Module",
@@ -73,17 +74,16 @@ def build_network(
     *,
     axis_name: str | None = None,
     dtype: Any = jnp.float32,
-    linear: bool = False,
+    head: Callable[[], Module] | None = None,
 ) -> Network:
-    """The trunk with the published head on top: `apply` -> (logits (B, outputs) float32, taps).
+    """The trunk with a head on top: `apply` -> (logits (B, outputs) float32, taps).
 
-    Arguments and errors as `build_backbone`'s; `linear` puts one fully connected layer in the head's place.
-    Variables lie under "backbone" and "head".
+    Arguments and errors as `build_backbone`'s; `head` makes the head, None: the published one. Variables lie under
+    "backbone" and "head".
     """
     module = _module(name, options)
     shared = {**options, "axis_name": axis_name, "dtype": jnp.dtype(dtype)}
-    head = partial(FCHead, (), outputs) if linear else partial(module.head, outputs, **shared)
-    return Network(lambda: module.backbone(**shared), head)
+    return Network(lambda: module.backbone(**shared), head or partial(module.head, outputs, **shared))
 
 
 def untrained(spec: EncoderSpec, key: jax.Array) -> EncoderVariables:

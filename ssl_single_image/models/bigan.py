@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.models.convolution import upsampling_conv2d
-from ssl_single_image.models.layers import Conv, batch_norm
+from ssl_single_image.models.layers import Conv, batch_norm, dense_top
 
 KERNEL = 5
 SMALLEST = 4
@@ -23,6 +23,26 @@ def doublings(size: int) -> int:
     """How often SMALLEST is doubled to give `size`; 0 where it never does."""
     count = (size // SMALLEST).bit_length() - 1
     return count if SMALLEST << count == size else 0
+
+
+class CodeHead(nn.Module):
+    """The top of an encoder: flattened features -> codes (B, latent) float32 in (-1, 1), linear and squashed by tanh.
+
+    Attributes:
+      normalise: batch norm, without gain and bias, before tanh. The linear layer has thousands of inputs, none of them
+        negative, so that Adam can drive it to the ends of tanh within tens of steps, where no gradient comes back.
+    """
+
+    latent: int
+    normalise: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = dense_top(self.latent)(x.reshape(len(x), -1).astype(jnp.float32))
+        if self.normalise:
+            x = batch_norm(train, self.axis_name, jnp.float32, "bn", affine=False)(x)
+        return jnp.tanh(x)
 
 
 class UpsamplingConv(nn.Module):

@@ -64,10 +64,19 @@ class Conv(nn.Module):
         return y
 
 
-def batch_norm(train: bool, axis_name: str | None, dtype: jnp.dtype, name: str) -> nn.BatchNorm:
+def batch_norm(
+    train: bool, axis_name: str | None, dtype: jnp.dtype, name: str, *, affine: bool = True
+) -> nn.BatchNorm:
     """Batch norm of this package: momentum .9, epsilon 1e-5; training statistics span `axis_name` too."""
     return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, axis_name=axis_name, dtype=dtype, name=name
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        axis_name=axis_name,
+        dtype=dtype,
+        use_scale=affine,
+        use_bias=affine,
+        name=name,
     )
 
 

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ssl_single_image.objectives import bigan, rotnet, supervised
+from ssl_single_image.objectives import bigan, deepcluster, rotnet, supervised
 from ssl_single_image.objectives.common import Setup
 from ssl_single_image.types import InputError, Objective
 
@@ -45,6 +45,7 @@ class Entry(NamedTuple):
 
 OBJECTIVES: dict[str, Entry] = {
     "bigan": Entry(bigan.make, options=bigan.Options),
+    "deepcluster": Entry(deepcluster.make, options=deepcluster.Options),
     "rotnet": Entry(rotnet.make),
     "supervised": Entry(supervised.make, labelled=True),
 }

@@ -105,10 +105,10 @@ def update(
 
     def encode(params: PyTree) -> tuple[jax.Array, PyTree]:
         variables = {"params": params, "batch_stats": stats["encoder"]}
-        (logits, _), updated = networks.encoder.apply(
+        (codes, _), updated = networks.encoder.apply(
             variables, setup.normalise(crops), train=True, mutable=["batch_stats"]
         )
-        return jnp.tanh(logits), updated.get("batch_stats", {})
+        return codes, updated.get("batch_stats", {})
 
     def generate(params: PyTree) -> tuple[jax.Array, PyTree]:
         variables = {"params": params, "batch_stats": stats["generator"]}

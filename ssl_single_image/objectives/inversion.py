@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -15,13 +16,14 @@ from ssl_single_image.types import InputError, PyTree, State
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What only BiGAN has. The published system is the default; the last three help where it is unstable.
+    """What only BiGAN has. The published system is the default; the last four help where it is unstable.
 
     Attributes:
       latent: length of z, drawn from U(-1, 1).
       image_size: side of the images that G makes and D sees, 16, 32, 64, ...; crops are reduced to it.
         0: the crops' own.
       width: channels of the generator's last and the discriminator's first hidden layer.
+      normalise_codes: batch norm, without gain and bias, before E's codes are squashed.
       spectral_norm: normalises D's kernels by their spectral norm.
       label_smoothing: D is taught that crops are real with probability 1 - this (one-sided).
       ema: decay of a running mean of E and G; 0: none. A probe loads the mean where there is one.
@@ -33,6 +35,7 @@ class Options:
     latent: int = 200
     image_size: int = 0
     width: int = 64
+    normalise_codes: bool = False
     spectral_norm: bool = False
     label_smoothing: float = 0.0
     ema: float = 0.0
@@ -63,8 +66,11 @@ def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
         "axis_name": axis_name if setup.sync_batch_norm else None,
         "dtype": jnp.dtype(setup.dtype),
     }
+    head = functools.partial(
+        models.CodeHead, options.latent, options.normalise_codes, axis_name=shared["axis_name"]
+    )
     return Networks(
-        models.build_network(spec.backbone, spec.options, options.latent, linear=True, **shared),
+        models.build_network(spec.backbone, spec.options, options.latent, head=head, **shared),
         models.Generator(size, options.width, **shared),
         models.Discriminator(size, options.width, options.spectral_norm, **shared),
     )
@@ -94,7 +100,7 @@ def inverse_pair(params: PyTree, stats: PyTree) -> PyTree:
 def encode(setup: common.Setup, networks: Networks, state: State, crops: jax.Array) -> jax.Array:
     params, stats = averaged(state)
     variables = {"params": params["encoder"], "batch_stats": stats["encoder"]}
-    return jnp.tanh(networks.encoder.apply(variables, setup.normalise(crops), train=False)[0])
+    return networks.encoder.apply(variables, setup.normalise(crops), train=False)[0]
 
 
 def generate(networks: Networks, state: State, z: jax.Array) -> jax.Array:

@@ -226,6 +226,7 @@ class _Run:
     def _refresh(self, refresh: Callable[[State], tuple[State, Metrics]], state: State, step: int) -> State:
         """Its metrics are those of the step that follows: a run resumed at `step` refreshes again."""
         jax.block_until_ready(state)
+        logging.info("refresh before step %d", step + 1)  # it can take minutes
         start = time.perf_counter()
         state, metrics = refresh(state)
         values = metrics_lib.means(metrics, "refresh")

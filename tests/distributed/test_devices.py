@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from ssl_single_image import augment, images, models
-from ssl_single_image.objectives import OBJECTIVES, Setup
+from ssl_single_image.objectives import OBJECTIVES, Setup, deepcluster
 from ssl_single_image.parallel import compile_evaluate, compile_step, local_batch_size
 from ssl_single_image.types import Batch, EncoderSpec, InputError
 
@@ -21,8 +21,9 @@ def make(name, sync=True):
     crop = augment.CropSpec.preset("paper", 32).replace(min_area=0.05)
     spec = EncoderSpec("cifar32", {}, 32, models.MEAN, models.STD)
     optimizer = optax.sgd(0.02, momentum=0.9)
+    options = deepcluster.Options(clusters=10, components=8) if name == "deepcluster" else None
     return OBJECTIVES[name].make(
-        Setup(spec, crop, 100, 8, 3, optimizer, sync_batch_norm=sync, view_hflip=0.5, classes=3)
+        Setup(spec, crop, 100, 8, 3, optimizer, sync, view_hflip=0.5, classes=3, options=options)
     )
 
 
@@ -81,6 +82,20 @@ def test_four_devices_are_one(runs):
         assert a["loss"][1] == b["loss"][1]
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-3)
     np.testing.assert_allclose(one_eval["loss"], four_eval["loss"], rtol=5e-3)
+
+
+def test_a_refresh_on_four_devices_is_one_on_one():
+    """Of 100 crops in batches of 8, so that replicas have padding; a crop between two clusters may change sides."""
+    objective, atlas, key = make("deepcluster"), inputs_of("deepcluster"), jax.random.key(1)
+    results = []
+    for count in (1, 4):
+        refresh = compile_step(objective.refresh, split_inputs=False, devices=jax.devices()[:count])
+        state, metrics = refresh(jax.jit(objective.init)(jax.random.key(0), atlas), key, atlas)
+        results.append((jax.device_get(state), jax.device_get(metrics)))
+    (one, one_metrics), (four, four_metrics) = results
+    assert (one.extras.labels() == four.extras.labels()).mean() > 0.98
+    np.testing.assert_allclose(one_metrics["inertia"], four_metrics["inertia"], rtol=1e-3)
+    jax.tree.map(np.testing.assert_array_equal, one.params, four.params)
 
 
 def test_replicas_hold_the_same_bits(runs):

@@ -7,6 +7,7 @@ import run_cli
 
 CASES = {
     "bigan": ["preset=demo", "preset=cifar32", "preset=imagenet224"],
+    "deepcluster": ["preset=demo", "preset=cifar32", "preset=imagenet224"],
     "rotnet": ["preset=demo", "preset=cifar32", "preset=imagenet224"],
     "supervised": [
         "preset=demo,dataset=photos",
@@ -26,7 +27,10 @@ def test_two_steps(tmp_path, name, arg):
     config = f"--config=configs/pretrain/{name}.py:{arg}"
     command = [sys.executable, "-m", "ssl_single_image.cli.pretrain", config, f"--workdir={tmp_path / 'run'}"]
     small = ["--config.steps=2", "--config.batch_size=2", "--config.eval_batches=1", "--config.log_every=1"]
+    if name == "deepcluster":  # a refresh comes first, and sees every crop
+        small += ["--config.crops=20", "--config.objective_options.clusters=4"]
     done = run_cli.run([*command, *small], tmp_path / "cache")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
-    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 3
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(lines) == (4 if name == "deepcluster" else 3)
