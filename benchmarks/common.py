@@ -32,6 +32,8 @@ PACKAGES = (
     "augmax",
     "dm-pix",
     "opencv-python-headless",
+    "faiss-cpu",
+    "scikit-learn",
 )
 
 
