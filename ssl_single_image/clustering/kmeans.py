@@ -71,9 +71,9 @@ def kmeans(
     """Lloyd's algorithm (1982, "Least squares quantization in PCM") from k of the points.
 
     Empty clusters take over half of another one, see `repair_empty`. Memory beside x, with blocks of
-    b = min(n, max(1, BLOCK // k)) points: less than 4 (2 b k + 3 b C + 6 k C + 4 n) bytes; random seeding has another 16 a
-    point of all replicas, for a moment, and restarts keep a second result. Time: iterations + 1 times n k C products,
-    and the seeding's.
+    b = min(n, max(1, BLOCK // k)) points: less than 4 (2 b k + 3 b C + 6 k C + 4 n) bytes; random seeding has 16 more
+    a point of all replicas, for a moment, and restarts keep a second result. Time: iterations + 1 times n k C
+    products, and the seeding's.
 
     Args:
       x: (n, C) float32, this replica's points.
