@@ -186,7 +186,8 @@ def measure(
 
     E and G use running statistics. D normalises crops and generated images each by their own, as it was trained: the
     running ones are of both together. "reconstruction" is the mean |G(E(x)) - x| in [0, 1], "latent" the mean
-    |E(G(z)) - z|, both per value.
+    |E(G(z)) - z|, both per value; "..._shuffled" is the same against the x or z next to it on this replica, which is
+    what networks that knew nothing of each other would reach.
     """
     networks = inversion.build(setup, axis_name)
     images = inversion.reduced(setup, crops)
@@ -203,14 +204,16 @@ def measure(
         ]
 
     logits = judge(images, codes), judge(made, z)
+    inverted = inversion.generate(networks, state, codes)
+    found = inversion.encode(setup, networks, state, inversion.enlarged(setup, made))
     count = jnp.float32(len(crops))
     means = {
         "loss": discriminator_loss(logits),
         "accuracy": ((logits[0] > 0).mean() + (logits[1] <= 0).mean()) / 2,
-        "reconstruction": jnp.abs(inversion.generate(networks, state, codes) - images).mean(),
-        "latent": jnp.abs(
-            inversion.encode(setup, networks, state, inversion.enlarged(setup, made)) - z
-        ).mean(),
+        "reconstruction": _distance(inverted, images),
+        "reconstruction_shuffled": _distance(inverted, jnp.roll(images, 1, 0)),
+        "latent": _distance(found, z),
+        "latent_shuffled": _distance(found, jnp.roll(z, 1, 0)),
         "diversity": diversity(made, images),
     }
     return {name: (mean * count, count) for name, mean in means.items()}
@@ -243,6 +246,10 @@ def warning(means: Mapping[str, float]) -> str:
             "encoder and generator learn little; try objective_options.label_smoothing=0.1 or spectral_norm=True"
         )
     return ""
+
+
+def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.abs(a - b).mean()
 
 
 def _with_means(state: State, decay: float) -> State:
