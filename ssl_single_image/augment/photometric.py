@@ -79,10 +79,9 @@ class Plan:
 
     Attributes:
       before: operations before hue.
-      before_contrast: those of them that come before contrast.
+      before_contrast: those of them that come before contrast, two at most.
       after: operations after hue.
-      after_contrast: those of them that come before contrast.
-      contrast_first: (B,) bool, contrast comes before hue.
+      after_contrast: those of them that come before contrast, two at most.
       hue: (B,) float32, turns.
     """
 
@@ -90,7 +89,6 @@ class Plan:
     before_contrast: Chain
     after: Chain
     after_contrast: Chain
-    contrast_first: jax.Array
     hue: jax.Array
 
 
@@ -113,60 +111,59 @@ def plan_jitter(jitter: Jitter) -> Plan:
             pivot=jnp.where(due & (operation == _CONTRAST), rest, 0.0),
         )
 
+    def two(chain: Chain) -> Chain:
+        return jax.tree.map(lambda column: column[:, :2], chain)
+
     before, first = slots < hue, slots < contrast
     return Plan(
         chain(before),
-        chain(before & first),
+        two(chain(before & first)),
         chain(~before),
-        chain(~before & first),
-        (contrast < hue)[:, 0],
+        two(chain(~before & first)),
         jitter.hue,
     )
 
 
-def jitter_colours(planes: Planes, plan: Plan, spec: CropSpec) -> Planes:
-    """Applies the jitter of each crop.
+def until_hue(planes: Planes, plan: Plan, spec: CropSpec) -> Planes:
+    """The first half of the jitter of B crops: all up to hue, and hue.
 
     Args:
       planes: colours of B crops.
       plan: of their jitter.
-      spec: the laws that it was drawn from; a hue of 0 costs nothing.
+      spec: the laws that it was drawn from; a hue or contrast of 0 costs nothing.
 
     Returns:
       The colours after it, in [0, 1].
     """
-    nothing = jnp.zeros(plan.hue.shape)
+    planes = _operate(planes, plan.before, _pivot(planes, plan.before_contrast, spec))
+    return turn_hue(planes, plan.hue) if spec.hue else planes
 
-    def mean_grey(planes: Planes, until_contrast: Chain) -> jax.Array:
-        """What contrast blends with: the mean grey of what the operations before it give."""
-        return _exact_mean(_grey(_operate(planes, until_contrast, nothing))) if spec.contrast else nothing
 
-    planes = _operate(planes, plan.before, mean_grey(planes, plan.before_contrast))
-    if spec.hue:
-        planes = turn_hue(planes, plan.hue)
-    return _operate(planes, plan.after, mean_grey(planes, plan.after_contrast))
+def after_hue(planes: Planes, plan: Plan, spec: CropSpec) -> Planes:
+    """The second half: what is left; arguments and result as those of `until_hue`."""
+    return _operate(planes, plan.after, _pivot(planes, plan.after_contrast, spec))
 
 
 def turn_hue(planes: Planes, turns: jax.Array) -> Planes:
-    """Turns the hue of B crops by (B,) turns, in HSV."""
+    """Turns the hue of B crops by (B,) turns in [-0.5, 0.5], in HSV."""
     r, g, b = planes
     value = jnp.maximum(jnp.maximum(r, g), b)
     chroma = value - jnp.minimum(jnp.minimum(r, g), b)
-    inverse = 1 / jnp.where(chroma > 0, chroma, 1.0)
     # Which channel is largest is asked of r, g and b themselves: in another fusion `value` may be rounded otherwise.
-    sextant = jnp.where(
-        (r >= g) & (r >= b),
-        (g - b) * inverse,
-        jnp.where(g >= b, 2 + (b - r) * inverse, 4 + (r - g) * inverse),
+    red, green = (r >= g) & (r >= b), g >= b
+    slope = jnp.where(red, g - b, jnp.where(green, b - r, r - g)) / jnp.maximum(chroma, 1e-12)
+    sextant = slope + (jnp.where(red, 0.0, jnp.where(green, 2.0, 4.0)) + 6 * _each(turns))
+    # One turn at most to go back or forth: two comparisons take a CPU half the time of `floor`.
+    sextant = jnp.where(sextant < 0, sextant + 6, jnp.where(sextant >= 6, sextant - 6, sextant))
+
+    def channel(missing: jax.Array) -> jax.Array:
+        return value - chroma * jnp.clip(missing, 0, 1)
+
+    return (
+        channel(2 - jnp.abs(sextant - 3)),
+        channel(jnp.abs(sextant - 2) - 1),
+        channel(jnp.abs(sextant - 4) - 1),
     )
-    sextant = sextant + 6 * _each(turns)
-
-    def channel(phase: float) -> jax.Array:
-        k = sextant + phase
-        k = k - 6 * jnp.floor(k * (1 / 6))
-        return value - chroma * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-
-    return channel(5), channel(3), channel(1)
 
 
 def normalise(x: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
@@ -192,6 +189,12 @@ def _operate(planes: Planes, chain: Chain, mean: jax.Array) -> Planes:
         red, green, blue = (jnp.clip(_each(chain.scale[:, k]) * plane + blend, 0, 1) for plane in planes)
         planes = red, green, blue
     return planes
+
+
+def _pivot(planes: Planes, until_contrast: Chain, spec: CropSpec) -> jax.Array:
+    """What contrast blends with: the mean grey (B,) of what the operations before it give."""
+    nothing = jnp.zeros(len(planes[0]))
+    return _exact_mean(_grey(_operate(planes, until_contrast, nothing))) if spec.contrast else nothing
 
 
 def _each(values: jax.Array) -> jax.Array:

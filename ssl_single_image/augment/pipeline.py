@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment import blur, geometry, photometric
-from ssl_single_image.augment.resample import interleave, locate, lookup, pack, points, unpack
+from ssl_single_image.augment.resample import Planes, interleave, locate, lookup, pack, points, unpack
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.augment.stage import stage
 from ssl_single_image.images.atlas import Atlas
@@ -72,7 +73,8 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
         words = jnp.where(_within_window(at, spec.size), words, 0)
     if spec.jitters:
         plan = photometric.plan_jitter(params.jitter)
-        words = stage(always, partial(_recolour, spec=spec), words, plan)
+        for half in (photometric.until_hue, photometric.after_hue):
+            words = stage(always, partial(_recolour, half, spec=spec), words, plan)
     x = stage(always, interleave, words)
     if spec.blur_probability:
         x = blur.blur(x, params.blur_sigma, spec, always)
@@ -82,8 +84,10 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
     return x.astype(spec.output_dtype)
 
 
-def _recolour(words: jax.Array, plan: photometric.Plan, spec: CropSpec) -> jax.Array:
-    return pack(photometric.jitter_colours(unpack(words), plan, spec))
+def _recolour(
+    half: Callable[..., Planes], words: jax.Array, plan: photometric.Plan, spec: CropSpec
+) -> jax.Array:
+    return pack(half(unpack(words), plan, spec))
 
 
 def _within_window(at: geometry.Geometry, size: int) -> jax.Array:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from ssl_single_image import augment
 from ssl_single_image.augment import photometric
+from ssl_single_image.augment.resample import Planes
 from ssl_single_image.images import builtin
 
 COUNT = 120
@@ -33,13 +34,17 @@ def draws(spec: augment.CropSpec, count: int = COUNT) -> photometric.Jitter:
 
 
 def jittered(pixels: np.ndarray, jitter: photometric.Jitter, spec: augment.CropSpec) -> np.ndarray:
-    run = jax.jit(
-        lambda planes, j: jnp.stack(photometric.jitter_colours(planes, photometric.plan_jitter(j), spec), -1)
-    )
+    @jax.jit
+    def run(planes: Planes, jitter: photometric.Jitter) -> jax.Array:
+        plan = photometric.plan_jitter(jitter)
+        for half in (photometric.until_hue, photometric.after_hue):
+            planes = half(planes, plan, spec)
+        return jnp.stack(planes, -1)
+
     return np.asarray(run(split(pixels.astype(np.float32) / 255), jitter)) * 255
 
 
-def split(pixels: np.ndarray) -> tuple[jax.Array, jax.Array, jax.Array]:
+def split(pixels: np.ndarray) -> Planes:
     red, green, blue = (jnp.asarray(pixels[..., i]) for i in range(3))
     return red, green, blue
 
