@@ -104,8 +104,8 @@ def lookup(words: jax.Array, place: Place, always: jax.Array, *, size: int, inte
     if interpolation == "bicubic":
         return stage(always, partial(_bicubic, size=size), words, place)
     # XLA:CPU gathers slowly where it has to compute the index on the way, and fast where it finds it in memory.
-    above, below = stage(always, partial(_corners, size=size), place)
-    return stage(always, partial(_bilinear, size=size), words, place, above, below)
+    corner, parts = stage(always, partial(_corners, size=size), place)
+    return stage(always, _bilinear, words, place.stride, corner, parts)
 
 
 def unpack(words: jax.Array) -> Planes:
@@ -130,24 +130,28 @@ def interleave(words: jax.Array) -> jax.Array:
 
 
 def _corners(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
-    """Indices (B, S, S) of the upper left and the lower left tap of each pixel, unsigned: none counts from the end."""
-    top, left = (_split(at, last)[0] for at, last in _coordinates(place, size))
-    above = _each(place.offset) + top * _each(place.stride) + left
-    return above.astype(jnp.uint32), (above + _each(place.stride)).astype(jnp.uint32)
+    """Of each pixel of (B, S, S), unsigned: the index of its upper left tap, and the weights of the lower and of the
+    right taps in parts of _STEPS, 16 bits each."""
+    (top, lower), (left, right) = (_split(at, last) for at, last in _coordinates(place, size))
+    corner = _each(place.offset) + top * _each(place.stride) + left
+    return corner.astype(jnp.uint32), lower << 16 | right
 
 
-def _bilinear(words: jax.Array, place: Place, above: jax.Array, below: jax.Array, size: int) -> jax.Array:
-    fy, fx = (_split(at, last)[1] for at, last in _coordinates(place, size))
-    both = fx * fy
-    weights = (_STEPS * (_STEPS - fx - fy) + both, _STEPS * fx - both, _STEPS * fy - both, both)
-    red_blue, green = jnp.uint32(0), jnp.uint32(0)
-    # In an image one pixel wide or high the second tap is some other pixel, and its weight is 0.
-    for index, weight in zip((above, above + 1, below, below + 1), weights, strict=True):
-        word = _tap(words, index)
-        red_blue += (word & _TWO_LANES) * weight
-        green += (word >> 8 & 0xFF) * weight
-    # Lanes of 8 whole and 8 fractional bits, of which two are kept.
-    red, green, blue = ((lane + 32) >> 6 for lane in (red_blue & 0xFFFF, green, red_blue >> 16))
+def _bilinear(words: jax.Array, stride: jax.Array, corner: jax.Array, parts: jax.Array) -> jax.Array:
+    lower, right = parts >> 16, parts & 0xFFFF
+
+    def row(first: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        # In an image one pixel wide or high the second tap is some other pixel, and its weight is 0.
+        here, there = _tap(words, first), _tap(words, first + 1)
+        red_blue = (here & _TWO_LANES) * (_STEPS - right) + (there & _TWO_LANES) * right
+        green = (here >> 8 & 0xFF) * (_STEPS - right) + (there >> 8 & 0xFF) * right
+        return red_blue & 0xFFFF, green, red_blue >> 16
+
+    above, below = row(corner), row(corner + _each(stride).astype(jnp.uint32))
+    # 8 whole and 8 fractional bits, of which two are kept.
+    red, green, blue = (
+        (a * (_STEPS - lower) + b * lower + 32) >> 6 for a, b in zip(above, below, strict=True)
+    )
     return red | green << _BITS | blue << 2 * _BITS
 
 
