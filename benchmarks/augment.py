@@ -1,8 +1,8 @@
 """Crops/s of the augmentation engine against what else a user could take, all with every augmentation on.
 
 Each peer works in a process of its own (two, where it uses one core), and the rounds are interleaved: every peer
-works for `--seconds` in turn, `--repeats` times; the medians are compared. The row "a source 87 times as large"
-compares the engine with itself, on 600 x 225 and on 10,240 x 5,120 pixels.
+works for `--seconds` in turn, `--repeats` times; the medians are compared. The rows "10,240 x 5,120"
+compare the engine with itself, on a source of so many pixels and on one of 600 x 225.
 
 `python benchmarks/augment.py --json --image PHOTO` (default: a photograph that comes along). The peers come with
 `pip install -e '.[bench]'`; one that is not installed is left out and named in "skipped".
