@@ -111,8 +111,8 @@ def plan_jitter(jitter: Jitter) -> Plan:
             pivot=jnp.where(due & (operation == _CONTRAST), rest, 0.0),
         )
 
-    def two(chain: Chain) -> Chain:
-        return jax.tree.map(lambda column: column[:, :2], chain)
+    def two(operations: Chain) -> Chain:
+        return jax.tree.map(lambda column: column[:, :2], operations)
 
     before, first = slots < hue, slots < contrast
     return Plan(
