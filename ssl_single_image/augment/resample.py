@@ -23,8 +23,14 @@ _FULL = 1020
 """The largest value of a channel in a packed word: 255, with two fractional bits."""
 _BITS, _MASK = 10, 1023
 _TWO_LANES = 0xFF00FF
-_STEPS = 16
+_STEP_BITS = 4
+_STEPS = 2**_STEP_BITS
 """Parts of a pixel that taps are weighted by: the four weights of 1 / 256 fit beside 8 bits into a lane."""
+_UNIT_BITS = 16
+_UNIT = 2**_UNIT_BITS
+"""Parts of a pixel that positions are counted in, from a crop's centre."""
+_CENTRE_UNIT = 2**12
+"""Parts of a pixel that a centre is rounded to, from the border: positions up to 2**19 fit into 32 bits."""
 
 
 @jax.tree_util.register_dataclass
@@ -32,18 +38,24 @@ _STEPS = 16
 class Place:
     """Where B crops lie in the mip level that each is read from; all that is computed once a crop.
 
+    In whole numbers, so that the taps of a pixel and their weights are the same on every device, in any batch and in
+    whatever the compiler makes of the program: floats differ in the last bit where it contracts a product and a sum,
+    and a pixel on the border between two weights would differ visibly.
+
     Attributes:
-      matrix: (B, 2, 2) float32, crop pixels to pixels of the level, in (y, x) order.
-      centre: (B, 2) float32, the index of the level's pixel under the crop's centre, fractional.
-      offset: (B,) int32, where the level starts in `Atlas.words`.
+      matrix: (B, 2, 2) int32, half crop pixels to pixels of the level in parts of _UNIT, in (y, x) order.
+      centre: (B, 2) int32, where the crop's centre lies in the pixel `index`, in parts of _UNIT.
+      index: (B,) int32, that pixel's index in `Atlas.words`.
       stride: (B,) int32, from a pixel to the one below it.
-      last: (B, 2) int32, index of the level's last row and column.
+      first: (B, 2) int32, the level's first row and column, from that pixel.
+      last: (B, 2) int32, the level's last row and column, from that pixel.
     """
 
     matrix: jax.Array
     centre: jax.Array
-    offset: jax.Array
+    index: jax.Array
     stride: jax.Array
+    first: jax.Array
     last: jax.Array
 
 
@@ -62,13 +74,17 @@ def locate(atlas: Atlas, image: jax.Array, matrix: jax.Array, centre: jax.Array)
     )  # of an area in octaves: of a length in levels
     level = jnp.clip(jnp.floor(footprint), 0, atlas.levels - 1).astype(jnp.int32)
     scale = jnp.exp2(-0.5 * level.astype(jnp.float32))[:, None]
+    # Products alone are rounded the same way everywhere; the sum with half a pixel is one of integers.
+    at = _round(centre * scale * _CENTRE_UNIT) - _CENTRE_UNIT // 2
+    whole, stride = at // _CENTRE_UNIT, atlas.stride[image, level]
     sides = jnp.stack([atlas.height[image, level], atlas.width[image, level]], -1)
     return Place(
-        matrix * scale[..., None],
-        centre * scale - 0.5,
-        atlas.offset[image, level],
-        atlas.stride[image, level],
-        sides - 1,
+        _round(matrix * scale[..., None] * (_UNIT // 2)),
+        at % _CENTRE_UNIT * (_UNIT // _CENTRE_UNIT),
+        atlas.offset[image, level] + whole[:, 0] * stride + whole[:, 1],
+        stride,
+        -whole,
+        sides - 1 - whole,
     )
 
 
@@ -132,9 +148,9 @@ def interleave(words: jax.Array) -> jax.Array:
 def _corners(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
     """Of each pixel of (B, S, S), unsigned: the index of its upper left tap, and the weights of the lower and of the
     right taps in parts of _STEPS, 16 bits each."""
-    (top, lower), (left, right) = (_split(at, last) for at, last in _coordinates(place, size))
-    corner = _each(place.offset) + top * _each(place.stride) + left
-    return corner.astype(jnp.uint32), lower << 16 | right
+    (top, lower), (left, right) = (_split(*axis) for axis in _coordinates(place, size))
+    corner = _each(place.index) + top * _each(place.stride) + left
+    return corner.astype(jnp.uint32), (lower << 16 | right).astype(jnp.uint32)
 
 
 def _bilinear(words: jax.Array, stride: jax.Array, corner: jax.Array, parts: jax.Array) -> jax.Array:
@@ -155,17 +171,29 @@ def _bilinear(words: jax.Array, stride: jax.Array, corner: jax.Array, parts: jax
     return red | green << _BITS | blue << 2 * _BITS
 
 
-def _coordinates(place: Place, size: int) -> list[tuple[jax.Array, jax.Array]]:
-    """For rows, then columns: (B, S, S) positions in the level, and its last one (B, 1, 1)."""
-    at = points(place.matrix, place.centre, size)
-    return [(at[i], _each(place.last[:, i])) for i in (0, 1)]
+def _coordinates(place: Place, size: int) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
+    """For rows, then columns: (B, S, S) int32 positions in parts of _UNIT, and the level's first and last, (B, 1, 1);
+    all from the pixel `place.index`."""
+    steps = 2 * jnp.arange(size) - (size - 1)
+    rows, columns = steps[None, :, None], steps[None, None, :]
+    return [
+        (
+            _each(place.matrix[:, i, 0]) * rows
+            + _each(place.matrix[:, i, 1]) * columns
+            + _each(place.centre[:, i]),
+            _each(place.first[:, i]),
+            _each(place.last[:, i]),
+        )
+        for i in (0, 1)
+    ]
 
 
-def _split(position: jax.Array, last: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """First of the two taps around a coordinate (int32), and the weight of the second in parts of _STEPS (uint32)."""
-    at = jnp.clip(position, 0, last.astype(jnp.float32))
-    first = jnp.minimum(at.astype(jnp.int32), jnp.maximum(last - 1, 0))
-    return first, ((at - first) * _STEPS + 0.5).astype(jnp.int32).astype(jnp.uint32)
+def _split(position: jax.Array, first: jax.Array, last: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The first of the two taps around a position, and the weight of the second in parts of _STEPS."""
+    bits = _UNIT_BITS - _STEP_BITS  # shifts: XLA's division of signed integers asks for signs and remainders
+    at = jnp.clip(position + 2 ** (bits - 1) >> bits, first * _STEPS, last * _STEPS)
+    tap = jnp.minimum(at >> _STEP_BITS, jnp.maximum(last - 1, first))
+    return tap, at - tap * _STEPS
 
 
 def _tap(words: jax.Array, index: jax.Array) -> jax.Array:
@@ -174,11 +202,11 @@ def _tap(words: jax.Array, index: jax.Array) -> jax.Array:
 
 def _bicubic(words: jax.Array, place: Place, size: int) -> jax.Array:
     (rows, row_weights), (columns, column_weights) = (
-        _cubic_taps(at, last) for at, last in _coordinates(place, size)
+        _cubic_taps(*axis) for axis in _coordinates(place, size)
     )
     totals = [jnp.zeros(row_weights[0].shape, jnp.float32)] * 3
     for row, weight in zip(rows, row_weights, strict=True):
-        start = _each(place.offset) + row * _each(place.stride)
+        start = _each(place.index) + row * _each(place.stride)
         for column, factor in zip(columns, column_weights, strict=True):
             word = _tap(words, start + column)
             channels = (word >> shift & 0xFF for shift in (0, 8, 16))
@@ -190,17 +218,23 @@ def _bicubic(words: jax.Array, place: Place, size: int) -> jax.Array:
     return pack((red, green, blue))
 
 
-def _cubic_taps(at: jax.Array, last: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Indices and weights of the four taps of Keys' cubic (a = -1/2, as Pillow's)."""
-    base = jnp.floor(at)
-    t = at - base
+def _cubic_taps(
+    position: jax.Array, first: jax.Array, last: jax.Array
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """The four taps of Keys' cubic (a = -1/2, as Pillow's) and their weights."""
+    base = position >> _UNIT_BITS
+    t = (position & _UNIT - 1).astype(jnp.float32) * (1 / _UNIT)
     weights = [
         ((-0.5 * t + 1.0) * t - 0.5) * t,
         (1.5 * t - 2.5) * t * t + 1.0,
         ((-1.5 * t + 2.0) * t + 0.5) * t,
         (0.5 * t - 0.5) * t * t,
     ]
-    return [jnp.clip(base.astype(jnp.int32) + k, 0, last) for k in (-1, 0, 1, 2)], weights
+    return [jnp.clip(base + k, first, last) for k in (-1, 0, 1, 2)], weights
+
+
+def _round(x: jax.Array) -> jax.Array:
+    return jnp.round(x).astype(jnp.int32)
 
 
 def _each(values: jax.Array) -> jax.Array:

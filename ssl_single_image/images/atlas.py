@@ -25,6 +25,7 @@ import numpy as np
 from ssl_single_image.types import InputError
 
 _MAX_PIXELS = 2**31 - 1
+_MAX_SIDE = 2**19 - 1  # positions are counted in parts of 2**-12 of a pixel
 _STRIP = 512
 _FRACTION = 8
 """Fractional bits that pixels are carried with from octave to octave."""
@@ -73,13 +74,16 @@ def build_atlas(pixels: Sequence[np.ndarray]) -> Atlas:
       pixels: (H, W, 3) uint8 each, at least one.
 
     Raises:
-      InputError: no image, one of another shape or type, or more pixels than int32 can address.
+      InputError: no image, one of another shape or type, a side of more than 524,287 pixels, or more pixels in all
+        than int32 can address.
     """
     if not len(pixels):
         raise InputError("an atlas needs at least one image")
     for i, image in enumerate(pixels):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
             raise InputError(f"image {i}: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+        if max(image.shape) > _MAX_SIDE:
+            raise InputError(f"image {i} is {max(image.shape):,} pixels long; the limit is {_MAX_SIDE:,}")
     depth = max(_depth(max(image.shape[:2])) for image in pixels)
     sizes = np.array(
         [

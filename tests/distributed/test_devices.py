@@ -11,10 +11,12 @@ from ssl_single_image.objectives import OBJECTIVES, Setup, deepcluster
 from ssl_single_image.parallel import compile_evaluate, compile_step, local_batch_size
 from ssl_single_image.types import Batch, EncoderSpec, InputError
 
-STEPS = 3
+STEPS = 8
 ROUNDING = 1e-4
-"""What one step may differ by, as a share of what it changes: measured 6e-6. Over several steps single units of a
-maximum or a ReLU change sides, and differences grow to some 1e-3."""
+"""What a step may differ by, as a share of what it changes, if only sums are in another order: measured 6e-6."""
+FLIP = 0.05
+"""And where a rectified unit or a maximum of a pool that lay on the border has changed sides: measured 1e-3 to 9e-3.
+That befalls every other step."""
 
 
 def make(name, sync=True):
@@ -35,24 +37,30 @@ def inputs_of(name):
     return images.build_atlas([rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)])
 
 
-def run(name, devices, sync=True, steps=STEPS):
-    objective, inputs, split = make(name, sync), inputs_of(name), OBJECTIVES[name].labelled
-    state = jax.jit(objective.init)(jax.random.key(0), inputs)
+def compiled(name, devices, sync=True):
+    objective, split = make(name, sync), OBJECTIVES[name].labelled
     step = compile_step(objective.step, split_inputs=split, devices=devices)
-    totals = []
-    for _ in range(steps):
-        state, metrics = step(state, jax.random.key(1), inputs)
-        totals.append(jax.device_get(metrics))
     evaluate = compile_evaluate(objective.evaluate, split_inputs=split, devices=devices)
-    return state, totals, jax.device_get(evaluate(state, jax.random.key(2), inputs))
+    return step, evaluate
 
 
 @pytest.fixture(scope="module", params=sorted(OBJECTIVES))
-def runs(request):
+def steps(request):
+    """Of each step of a run on one device: the state before it, and (state, metrics, metrics of an evaluation) after
+    it on one device and, from the same state, on four."""
     assert jax.device_count() == 4
-    # In a game of networks against each other rounding grows faster: measured 1.3 % after three steps.
-    steps = 1 if request.param == "bigan" else STEPS
-    return tuple(run(request.param, jax.devices()[:count], steps=steps) for count in (1, 4))
+    inputs = inputs_of(request.param)
+    programs = [compiled(request.param, jax.devices()[:count]) for count in (1, 4)]
+    state = jax.device_get(jax.jit(make(request.param).init)(jax.random.key(0), inputs))
+    taken = []
+    for _ in range(STEPS):
+        after = []
+        for step, evaluate in programs:
+            new, metrics = step(state, jax.random.key(1), inputs)
+            after.append((new, *jax.device_get((metrics, evaluate(new, jax.random.key(2), inputs)))))
+        taken.append((state, *after))
+        state = jax.device_get(after[0][0])
+    return taken
 
 
 def difference(a, b, start):
@@ -65,23 +73,39 @@ def difference(a, b, start):
     return distance(a, b) / distance(a, start)
 
 
-@pytest.mark.parametrize("name", sorted(OBJECTIVES))
-def test_a_step_on_four_devices_is_a_step_on_one(name):
-    start = jax.jit(make(name).init)(jax.random.key(0), inputs_of(name))
-    (one, *_), (four, *_) = (run(name, jax.devices()[:count], steps=1) for count in (1, 4))
-    for part in ("params", "batch_stats", "opt_state"):
-        assert difference(*(getattr(state, part) for state in (one, four, start))) < ROUNDING
+@pytest.mark.parametrize("part", ["params", "batch_stats", "opt_state"])
+def test_four_devices_are_one(steps, part):
+    differences = [
+        difference(*(getattr(state, part) for state in (one, four, start)))
+        for start, (one, *_), (four, *_) in steps
+    ]
+    assert min(differences) < ROUNDING
+    assert max(differences) < FLIP
 
 
-def test_four_devices_are_one(runs):
-    (one, one_metrics, one_eval), (four, four_metrics, four_eval) = runs
-    for part in ("params", "batch_stats", "opt_state"):
-        zeros = jax.tree.map(np.zeros_like, getattr(one, part))
-        assert difference(getattr(one, part), getattr(four, part), zeros) < 0.01
-    for a, b in zip(one_metrics, four_metrics, strict=True):
-        assert a["loss"][1] == b["loss"][1]
-        np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-3)
-    np.testing.assert_allclose(one_eval["loss"], four_eval["loss"], rtol=5e-3)
+def test_crops_on_four_devices_are_those_on_one():
+    """Of noise, where a tap weighted otherwise would show; colours may be rounded to the next of 1,020 levels."""
+    atlas = inputs_of("rotnet")
+    spec = augment.CropSpec.preset("paper", 32).replace(min_area=0.05)
+    indices = jnp.arange(64)
+
+    def render(indices, atlas):
+        return augment.render_crops(atlas, jax.random.key(1), indices, spec)
+
+    one = np.asarray(jax.jit(render)(indices, atlas))
+    four = jax.pmap(render, in_axes=(0, None))(indices.reshape(4, 16), atlas).reshape(one.shape)
+    constant = jax.jit(lambda indices: render(indices, atlas))
+    single = np.concatenate([constant(indices[i : i + 1]) for i in range(len(indices))])
+    for crops in (np.asarray(four), single):
+        assert np.abs(crops - one).max() < 1.5 / 1020
+        assert (crops != one).mean() < 1e-4
+
+
+def test_metrics_on_four_devices_are_those_on_one(steps):
+    for _, (_, one, one_eval), (_, four, four_eval) in steps:
+        assert one["loss"][1] == four["loss"][1]
+        np.testing.assert_allclose(one["loss"], four["loss"], rtol=1e-3)
+        np.testing.assert_allclose(one_eval["loss"], four_eval["loss"], rtol=5e-3)
 
 
 def test_a_refresh_on_four_devices_is_one_on_one():
@@ -98,8 +122,8 @@ def test_a_refresh_on_four_devices_is_one_on_one():
     jax.tree.map(np.testing.assert_array_equal, one.params, four.params)
 
 
-def test_replicas_hold_the_same_bits(runs):
-    _, (four, _, _) = runs
+def test_replicas_hold_the_same_bits(steps):
+    *_, (four, *_) = steps[-1]
     for leaf in jax.tree.leaves(four):
         shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
         assert len(shards) == 4
@@ -108,7 +132,12 @@ def test_replicas_hold_the_same_bits(runs):
 
 
 def test_batch_norm_per_replica_is_another_run_with_replicas_still_alike():
-    (together, _, _), (apart, _, _) = run("rotnet", jax.devices()), run("rotnet", jax.devices(), sync=False)
+    inputs = inputs_of("rotnet")
+    together, apart = (jax.jit(make("rotnet").init)(jax.random.key(0), inputs) for _ in range(2))
+    alike, alone = (compiled("rotnet", jax.devices(), sync)[0] for sync in (True, False))
+    for _ in range(2):
+        together, _ = alike(together, jax.random.key(1), inputs)
+        apart, _ = alone(apart, jax.random.key(1), inputs)
     kernel = together.params["backbone"]["conv2"]["kernel"], apart.params["backbone"]["conv2"]["kernel"]
     assert float(jnp.abs(kernel[0] - kernel[1]).max()) > 1e-4
     for leaf in jax.tree.leaves(apart.batch_stats):

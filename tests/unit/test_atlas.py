@@ -100,6 +100,7 @@ def test_bad_images_are_refused() -> None:
         ([np.zeros((4, 4), np.uint8)], "image 0"),
         ([noise(4, 4), np.zeros((4, 4, 3), np.float32)], "image 1"),
         ([np.zeros((0, 4, 3), np.uint8)], "image 0"),
+        ([noise(1, 2**19)], "image 0 is 524,288 pixels long"),
     ):
         with pytest.raises(InputError, match=message):
             images.build_atlas(pixels)

@@ -47,6 +47,13 @@ def test_at_scale_one_the_pixels_come_back(kind: str) -> None:
     np.testing.assert_allclose(turned, np.rot90(pixels[100:116, 208:224]), atol=QUARTER)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_come_back_from_the_far_end_of_a_long_strip(kind: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 500_000, 3)).astype(np.uint8)
+    got = look_up(pixels, np.eye(2), (10, 499_990), 8, kind)
+    np.testing.assert_allclose(got, pixels[6:14, 499_986:499_994], atol=QUARTER)
+
+
 def test_magnified_and_turned_equals_linear_interpolation_by_scipy() -> None:
     pixels = builtin.load("chelsea")
     matrix = 0.4 * np.array([[math.cos(0.3), -math.sin(0.3)], [math.sin(0.3), math.cos(0.3)]])
