@@ -10,7 +10,17 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment import blur, geometry, photometric
-from ssl_single_image.augment.resample import Planes, interleave, locate, lookup, pack, points, unpack
+from ssl_single_image.augment.resample import (
+    CENTRE_UNIT,
+    Planes,
+    interleave,
+    locate,
+    lookup,
+    pack,
+    points,
+    unpack,
+    whole,
+)
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.augment.stage import stage
 from ssl_single_image.images.atlas import Atlas
@@ -93,8 +103,8 @@ def _recolour(
 def _within_window(at: geometry.Geometry, size: int) -> jax.Array:
     """(B, S, S) bool: whether a pixel's centre lies in the crop's upright window."""
     inside = jnp.ones((), bool)
-    for axis, point in enumerate(points(at.matrix, at.centre, size)):
-        start = at.origin[:, axis, None, None]
-        stop = start + at.extent[:, axis, None, None]
-        inside = inside & (point >= start) & (point < stop)
+    positions = points(whole(at.matrix, CENTRE_UNIT // 2), whole(at.centre - at.origin, CENTRE_UNIT), size)
+    for axis, position in enumerate(positions):
+        stop = whole(at.extent[:, axis, None, None], CENTRE_UNIT)
+        inside = inside & (position >= 0) & (position < stop)
     return inside

@@ -29,7 +29,7 @@ _STEPS = 2**_STEP_BITS
 _UNIT_BITS = 16
 _UNIT = 2**_UNIT_BITS
 """Parts of a pixel that positions are counted in, from a crop's centre."""
-_CENTRE_UNIT = 2**12
+CENTRE_UNIT = 2**12
 """Parts of a pixel that a centre is rounded to, from the border: positions up to 2**19 fit into 32 bits."""
 
 
@@ -74,34 +74,38 @@ def locate(atlas: Atlas, image: jax.Array, matrix: jax.Array, centre: jax.Array)
     )  # of an area in octaves: of a length in levels
     level = jnp.clip(jnp.floor(footprint), 0, atlas.levels - 1).astype(jnp.int32)
     scale = jnp.exp2(-0.5 * level.astype(jnp.float32))[:, None]
-    # Products alone are rounded the same way everywhere; the sum with half a pixel is one of integers.
-    at = _round(centre * scale * _CENTRE_UNIT) - _CENTRE_UNIT // 2
-    whole, stride = at // _CENTRE_UNIT, atlas.stride[image, level]
+    at = whole(centre * scale, CENTRE_UNIT) - CENTRE_UNIT // 2
+    pixel, stride = at // CENTRE_UNIT, atlas.stride[image, level]
     sides = jnp.stack([atlas.height[image, level], atlas.width[image, level]], -1)
     return Place(
-        _round(matrix * scale[..., None] * (_UNIT // 2)),
-        at % _CENTRE_UNIT * (_UNIT // _CENTRE_UNIT),
-        atlas.offset[image, level] + whole[:, 0] * stride + whole[:, 1],
+        whole(matrix * scale[..., None], _UNIT // 2),
+        at % CENTRE_UNIT * (_UNIT // CENTRE_UNIT),
+        atlas.offset[image, level] + pixel[:, 0] * stride + pixel[:, 1],
         stride,
-        -whole,
-        sides - 1 - whole,
+        -pixel,
+        sides - 1 - pixel,
     )
 
 
 def points(matrix: jax.Array, centre: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Where all pixel centres of crops of `size` pixels lie: y and x, (B, S, S) float32 each.
+    """Where all pixel centres of crops of `size` pixels lie: y and x, (B, S, S) int32 each, in parts of a pixel.
 
     Args:
-      matrix: (B, 2, 2), from crop pixels, in (y, x) order.
-      centre: (B, 2), the point under the crop's centre.
+      matrix: (B, 2, 2) int32, from half crop pixels, in (y, x) order.
+      centre: (B, 2) int32, the point under the crop's centre.
       size: side S of the crop.
     """
-    steps = jnp.arange(size, dtype=jnp.float32) - (size - 1) / 2
+    steps = 2 * jnp.arange(size, dtype=jnp.int32) - (size - 1)
     rows, columns = steps[None, :, None], steps[None, None, :]
     y, x = (
         _each(matrix[:, i, 0]) * rows + _each(matrix[:, i, 1]) * columns + _each(centre[:, i]) for i in (0, 1)
     )
     return y, x
+
+
+def whole(x: jax.Array, unit: int) -> jax.Array:
+    """x in parts of 1 / unit, a power of two, as int32. A product alone: no compiler rounds it in two ways."""
+    return jnp.round(x * unit).astype(jnp.int32)
 
 
 def lookup(words: jax.Array, place: Place, always: jax.Array, *, size: int, interpolation: str) -> jax.Array:
@@ -174,18 +178,8 @@ def _bilinear(words: jax.Array, stride: jax.Array, corner: jax.Array, parts: jax
 def _coordinates(place: Place, size: int) -> list[tuple[jax.Array, jax.Array, jax.Array]]:
     """For rows, then columns: (B, S, S) int32 positions in parts of _UNIT, and the level's first and last, (B, 1, 1);
     all from the pixel `place.index`."""
-    steps = 2 * jnp.arange(size) - (size - 1)
-    rows, columns = steps[None, :, None], steps[None, None, :]
-    return [
-        (
-            _each(place.matrix[:, i, 0]) * rows
-            + _each(place.matrix[:, i, 1]) * columns
-            + _each(place.centre[:, i]),
-            _each(place.first[:, i]),
-            _each(place.last[:, i]),
-        )
-        for i in (0, 1)
-    ]
+    at = points(place.matrix, place.centre, size)
+    return [(at[i], _each(place.first[:, i]), _each(place.last[:, i])) for i in (0, 1)]
 
 
 def _split(position: jax.Array, first: jax.Array, last: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -231,10 +225,6 @@ def _cubic_taps(
         (0.5 * t - 0.5) * t * t,
     ]
     return [jnp.clip(base + k, first, last) for k in (-1, 0, 1, 2)], weights
-
-
-def _round(x: jax.Array) -> jax.Array:
-    return jnp.round(x).astype(jnp.int32)
 
 
 def _each(values: jax.Array) -> jax.Array:
