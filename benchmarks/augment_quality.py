@@ -18,8 +18,8 @@ import common
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "unit"))
-import test_photometric as colour
-import test_resample as geometry
+import test_augment_photometric as colour
+import test_augment_resample as geometry
 
 from ssl_single_image import augment, images
 
