@@ -54,10 +54,13 @@ def main(args: flags.FlagValues) -> None:
     record = config.to_dict() | {"inputs": origin}
     workdir.claim(folder, record, FREE)
     objective = entry.make(setup)
-    sheet_file = folder / "samples.png"
-    if not entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
-        sheet = sample.crop_sheet(images.load_source(config.source), crop, SAMPLES, config.seed)
-        images.save_image(sheet, sheet_file)
+
+    def draw_crops() -> None:
+        sheet_file = folder / "samples.png"
+        if not entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
+            sheet = sample.crop_sheet(images.load_source(config.source), crop, SAMPLES, config.seed)
+            images.save_image(sheet, sheet_file)
+
     loop.train(
         objective,
         plan,
@@ -68,6 +71,7 @@ def main(args: flags.FlagValues) -> None:
         schedule=schedule,
         devices=devices,
         draw=make_draw(objective, data.example, config.seed),
+        started=draw_crops,
     )
     logging.info("complete: %d steps in %s", config.steps, folder)
 

@@ -14,7 +14,7 @@ from tabulate import tabulate
 
 from ssl_single_image import augment, images
 from ssl_single_image.analysis import grids
-from ssl_single_image.cli import common, export
+from ssl_single_image.cli import common
 from ssl_single_image.images import builtin
 from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.training import workdir
@@ -87,6 +87,9 @@ def main(args: flags.FlagValues) -> None:
 
 
 def _export(args: flags.FlagValues, spec: augment.CropSpec, sources: Sequence[images.SourceImage]) -> None:
+    # Not above: it takes half a second, which every pretraining run would pay for its sheet of crops.
+    from ssl_single_image.cli import export
+
     layout = export.choose_layout(Path(args.export), args.format, spec, args.count)
     record = {
         "crop": spec.to_config(),

@@ -101,6 +101,7 @@ def train(
     schedule: optax.Schedule | None = None,
     devices: Sequence[jax.Device] | None = None,
     draw: Draw | None = None,
+    started: Callable[[], None] | None = None,
 ) -> State:
     """Runs, or goes on with, the run in `workdir` and returns its last state.
 
@@ -117,6 +118,7 @@ def train(
       schedule: learning rate by step, for the log.
       devices: those to use; default: all.
       draw: what to look at, made at each evaluation and at the end; None: nothing.
+      started: called once, after the first step and what is logged or saved with it.
 
     Raises:
       Diverged: the loss became NaN or infinite; the last good checkpoint is named.
@@ -133,7 +135,7 @@ def train(
     init_key = jax.random.fold_in(root, INIT)
     state = _start(objective, store, init_key, data.example)
     writer = metrics_lib.MetricsWriter(workdir, int(state.step))
-    run = _Run(objective, plan, data, root, store, writer, config, schedule, devices, draw)
+    run = _Run(objective, plan, data, root, store, writer, config, schedule, devices, draw, started)
     try:
         with stop_on_signal() as stop:
             return run.go(state, stop)
@@ -164,6 +166,7 @@ class _Run:
     schedule: optax.Schedule | None
     devices: Sequence[jax.Device] | None
     draw: Draw | None
+    started: Callable[[], None] | None
     warned: str = ""
     refreshing: float = 0.0
     """Seconds spent in refreshes."""
@@ -210,6 +213,9 @@ class _Run:
                     self.store.wait()
                     assert stop.number is not None
                     raise Stopped(stop.number, step)
+                if self.started is not None:
+                    self.started()
+                    self.started = None
         if self.warned:
             logging.warning("the run ended like this: %s", self.warned)
         return state

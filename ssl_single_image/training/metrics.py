@@ -8,16 +8,19 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
 from absl import logging
 from PIL import Image
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 from ssl_single_image import images
 from ssl_single_image.types import Metrics
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 
@@ -47,6 +50,9 @@ class MetricsWriter:
         self._events: SummaryWriter | None = None
         if jax.process_index() == 0:
             _drop_after(self._path, step)
+            # Not above: it imports PyTorch where that is installed, 180 MiB that no other part of a run needs.
+            from tensorboardX import SummaryWriter
+
             self._events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
