@@ -147,10 +147,10 @@ def _combine(matrix: np.ndarray, arrays: Sequence[jax.Array] | jax.Array) -> lis
 
     def total(row: np.ndarray) -> jax.Array:
         terms = [
-            array if factor == 1 else float(factor) * array
+            array if factor == 1 else lax.mul(array, float(factor))
             for factor, array in zip(row, arrays, strict=True)
             if factor
         ]
-        return functools.reduce(jnp.add, terms)
+        return functools.reduce(lax.add, terms)
 
     return [total(row) for row in matrix]
