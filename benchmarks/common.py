@@ -19,7 +19,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ssl_single_image.cli.main import HUGE_PAGES, XLA_FLAGS
+from ssl_single_image.cli.host import HUGE_PAGES, XLA_FLAGS
 
 PACKAGES = (
     "jax",

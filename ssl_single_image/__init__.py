@@ -1,3 +1,78 @@
-"""How much of a network, layer by layer, can be learnt from one image and strong augmentation?"""
+"""How much of a network, layer by layer, can be learnt from one image and strong augmentation?
+
+This package pretrains convolutional networks on augmented crops of one image, and measures what each layer learnt.
+It follows Asano, Rupprecht and Vedaldi, "A critical analysis of self-supervision, or what we can learn from a single
+image" (ICLR 2020). From an image to a table of accuracies:
+
+    import ssl_single_image as ssi
+
+    config = ssi.pretrain_config("rotnet", preset="demo", image="builtin:astronaut", steps=100)
+    run = ssi.pretrain(config, "runs/rotnet")
+    table = ssi.probe("photos", [run, "random:alexnet32"])
+    print(table)
+
+Images and crops
+    load_source     decodes a file, a folder, a glob or a built-in photograph
+    build_atlas     puts images on the device, ready to be cropped
+    CropSpec        says how crops are made; `CropSpec.preset("paper", 32)` is the paper's recipe
+    render_crops    renders crops of an atlas by number, a pure function for your own steps
+    show_crops      draws a sheet of crops beside their source; a notebook shows it
+    export_crops    writes crops as files, to train on the same images elsewhere
+
+Training and measuring
+    pretrain_config a config by name ("rotnet", "deepcluster", "bigan", "supervised") with fields changed
+    pretrain        trains an encoder into a folder, or resumes the run that is there
+    probe_config    a probe's config by name ("cifar10", "photos", ...) with fields changed
+    probe           measures every layer of encoders; the table shows itself
+    report          one page of tables and figures about finished runs
+
+Encoders
+    load_encoder    an encoder by reference: a run's folder, FOLDER@STEP, or random:alexnet32 for an untrained one
+    features        its activations on a batch of images, at any layer
+
+What a user gets wrong raises `InputError` with one line. JAX is imported when the first of these names is used. The
+same experiments run from a shell as `ssl-single-image COMMAND`.
+"""
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "augment": ["CropSpec", "render_crops"],
+        "errors": ["Halted", "InputError"],
+        "experiments": [
+            "export_crops",
+            "features",
+            "pretrain",
+            "pretrain_config",
+            "probe",
+            "probe_config",
+            "report",
+            "show_crops",
+        ],
+        "images": ["build_atlas", "load_source"],
+        "runs": ["load_encoder"],
+    },
+)
+
+if TYPE_CHECKING:
+    from ssl_single_image.augment import CropSpec as CropSpec
+    from ssl_single_image.augment import render_crops as render_crops
+    from ssl_single_image.errors import Halted as Halted
+    from ssl_single_image.errors import InputError as InputError
+    from ssl_single_image.experiments import export_crops as export_crops
+    from ssl_single_image.experiments import features as features
+    from ssl_single_image.experiments import pretrain as pretrain
+    from ssl_single_image.experiments import pretrain_config as pretrain_config
+    from ssl_single_image.experiments import probe as probe
+    from ssl_single_image.experiments import probe_config as probe_config
+    from ssl_single_image.experiments import report as report
+    from ssl_single_image.experiments import show_crops as show_crops
+    from ssl_single_image.images import build_atlas as build_atlas
+    from ssl_single_image.images import load_source as load_source
+    from ssl_single_image.runs import load_encoder as load_encoder

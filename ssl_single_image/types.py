@@ -97,7 +97,7 @@ class EncoderSpec:
 
     Attributes:
       backbone: name in the registry `ssl_single_image.models.BACKBONES`.
-      options: keyword arguments of that backbone.
+      options: every option of that backbone, by name.
       size: side of the square input, in pixels.
       mean: per-channel mean subtracted from RGB in [0, 1].
       std: per-channel standard deviation divided by afterwards.
@@ -115,7 +115,7 @@ class EncoderVariables:
     """What a probe loads: the convolutional trunk, without any head.
 
     `models.build_backbone(spec).apply({"params": params, "batch_stats": batch_stats}, x, train=False)`
-    gives `(output, taps)` for x (B, size, size, 3) float, already normalised with spec.mean and spec.std.
+    gives `(output, activations)` for x (B, size, size, 3) float, already normalised with spec.mean and spec.std.
     """
 
     spec: EncoderSpec
@@ -149,6 +149,7 @@ class Objective(NamedTuple):
       step: one optimisation step.
       evaluate: metrics on held-out inputs.
       encoder: the trunk that probes load, taken from a state.
+      encoders: further trunks by name, which `WORKDIR#NAME` loads.
       refresh: optional, what happens before each `refresh_every`-th step: as `Step`, but takes no optimisation step.
       refresh_every: steps between two refreshes; there is one before the first step.
       pictures: optional (state, key, inputs) -> what there is to look at, see `Pictures`.
@@ -159,6 +160,7 @@ class Objective(NamedTuple):
     step: Step
     evaluate: Evaluate
     encoder: Callable[[State], EncoderVariables]
+    encoders: Mapping[str, Callable[[State], EncoderVariables]] = {}
     refresh: Step | None = None
     refresh_every: int = 1
     pictures: Callable[[State, jax.Array, PyTree], Pictures] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ssl_single_image.cli.main import set_xla_flags
+from ssl_single_image.cli.host import set_xla_flags
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 set_xla_flags()  # as the command does

@@ -12,15 +12,12 @@ Presets:
 import ml_collections
 
 from ssl_single_image.augment import CropSpec
-from ssl_single_image.cli.common import parse_arg
-from ssl_single_image.cli.defaults import pretrain
-from ssl_single_image.objectives.bigan import Options
+from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
-    config = pretrain("bigan", arg.preset, arg.image)
-    config.objective_options = ml_collections.ConfigDict(vars(Options()))
+    config = pretraining("bigan", arg.preset, source=arg.image)
     config.batch_size = 128
     config.optimizer.update(
         name="adam",
@@ -33,8 +30,8 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         factors=(0.01,),
     )
     if arg.preset == "imagenet224":
-        config.backbone_options.width = "bigan"
-        config.crop = ml_collections.ConfigDict(CropSpec.preset("paper", 112).to_config())
+        config.backbone_options.variant = "bigan"
+        config.crop = as_config_dict(CropSpec.preset("paper", 112))
         config.objective_options.image_size = 64
         config.steps = 100 * config.crops // config.batch_size
         config.eval_every = config.checkpoint_every = 5000

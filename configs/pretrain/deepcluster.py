@@ -11,18 +11,15 @@ Presets:
 
 import ml_collections
 
-from ssl_single_image.cli.common import parse_arg
-from ssl_single_image.cli.defaults import pretrain
-from ssl_single_image.objectives.deepcluster import Options
+from ssl_single_image.experiments.presets import parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
-    config = pretrain("deepcluster", arg.preset, arg.image)
-    config.objective_options = ml_collections.ConfigDict(vars(Options()))
+    config = pretraining("deepcluster", arg.preset, source=arg.image)
     config.view_hflip = 0.5
     if arg.preset == "imagenet224":
-        config.backbone_options.update(width="deepcluster", sobel=True)
+        config.backbone_options.update(variant="deepcluster", sobel=True)
         config.batch_size = 256
         config.steps = 200 * (config.crops // config.batch_size)
         config.optimizer.update(schedule="constant", nesterov=False, weight_decay=1e-5)

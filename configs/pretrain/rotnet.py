@@ -10,13 +10,12 @@ Presets:
 
 import ml_collections
 
-from ssl_single_image.cli.common import parse_arg
-from ssl_single_image.cli.defaults import pretrain
+from ssl_single_image.experiments.presets import parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
-    config = pretrain("rotnet", arg.preset, arg.image)
+    config = pretraining("rotnet", arg.preset, source=arg.image)
     if arg.preset == "imagenet224":
         config.batch_size = 192
         config.steps = 50 * config.crops // config.batch_size

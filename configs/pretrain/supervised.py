@@ -8,19 +8,16 @@ Presets: demo and cifar32 (32-px, the CIFAR-scale AlexNet) and imagenet224 (Alex
 import ml_collections
 
 from ssl_single_image.augment import CropSpec
-from ssl_single_image.cli.common import parse_arg
-from ssl_single_image.cli.defaults import pretrain
+from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = parse_arg(arg, preset="cifar32", dataset="cifar10", data_dir="")
-    config = pretrain("supervised", arg.preset, "")
-    config.dataset = arg.dataset
-    config.data_dir = arg.data_dir
+    config = pretraining("supervised", arg.preset, dataset=arg.dataset, data_dir=arg.data_dir)
     # Random resized crops and flips of the labelled images, as in the published supervised training.
     size = config.crop.size
     views = CropSpec(size, min_area=0.25 if size < 64 else 0.08, aspect=0.75, hflip=0.5)
-    config.crop = ml_collections.ConfigDict(views.to_config())
+    config.crop = as_config_dict(views)
     config.eval_batches = 0  # the whole test split
     config.batch_size = 128
     config.steps = 4000

@@ -7,13 +7,12 @@ Arguments: `path`, and `protocol`: "cached" (features computed once, quick) or "
 
 import ml_collections
 
-from ssl_single_image.cli import probe_defaults
-from ssl_single_image.cli.common import parse_arg
+from ssl_single_image.experiments.presets import cached_probe, parse_arg, published_probe
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = parse_arg(arg, path="", protocol="cached")
-    protocols = {"cached": probe_defaults.cached, "published": probe_defaults.published}
+    protocols = {"cached": cached_probe, "published": published_probe}
     if arg.protocol not in protocols:
         raise ValueError(f"config argument protocol={arg.protocol}: expected one of {', '.join(protocols)}")
     return protocols[arg.protocol](f"folder:{arg.path}")

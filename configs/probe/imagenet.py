@@ -7,15 +7,14 @@ Argument `pooling=deepcluster`: the explicit windows of Zhang et al. (2016) inst
 
 import ml_collections
 
-from ssl_single_image.cli.common import parse_arg
-from ssl_single_image.cli.probe_defaults import published
+from ssl_single_image.experiments.presets import parse_arg, published_probe
 
 WINDOWS = {"conv1": (6, 6, 3), "conv2": (4, 4, 0), "conv3": (3, 3, 1), "conv4": (3, 3, 1), "conv5": (2, 2, 0)}
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     arg = parse_arg(arg, pooling="adaptive")
-    config = published("imagenet")
+    config = published_probe("imagenet")
     with config.ignore_type():  # the field holds a name or a mapping
         config.pooling = ml_collections.ConfigDict(WINDOWS) if arg.pooling == "deepcluster" else arg.pooling
     return config

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ssl_single_image.analysis import figures, filters, page, tables
-from ssl_single_image.training import load_encoder, workdir
-from ssl_single_image.training.checkpoint import CHECKPOINTS
-from ssl_single_image.training.metrics import METRICS
+from ssl_single_image.runs import load_encoder, workdir
+from ssl_single_image.runs.checkpoint import CHECKPOINTS
+from ssl_single_image.runs.metrics import METRICS, read_metrics
 from ssl_single_image.types import InputError
 
 PROBE = "probe.json"
@@ -103,7 +103,7 @@ def _read_probe(path: Path) -> dict[str, Any]:
 
 
 def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[str, Any]:
-    config, rows = workdir.read(path), _read_metrics(path / METRICS)
+    config, rows = workdir.read(path), read_metrics(path / METRICS)
     loaded = load_encoder(str(path))
     pictures = [_picture(files, f"{name}-curves.png", figures.training_curves(rows), "Training curves.")]
     for kind, caption in DRAWN.items():
@@ -121,19 +121,6 @@ def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[s
         "summary": {"header": ["field", "value"], "rows": body, "chance": []},
         "pictures": pictures,
     }
-
-
-def _read_metrics(path: Path) -> list[dict[str, float]]:
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:  # the line on which a killed run stopped
-            continue
-        rows.append(row)
-    if not rows:
-        raise InputError(f"{path}: no metrics in it yet; go on with the run first")
-    return rows
 
 
 def _last_values(rows: Sequence[dict[str, float]]) -> list[tuple[str, float]]:

@@ -5,7 +5,6 @@ from ssl_single_image.augment.geometry import Geometry, crop_corners
 from ssl_single_image.augment.photometric import Jitter, normalise
 from ssl_single_image.augment.pipeline import CropParams, render, sample_params
 from ssl_single_image.augment.spec import CropSpec
-from ssl_single_image.augment.stage import stage
 from ssl_single_image.augment.virtual import permute_index, render_centres, render_crops, render_views
 
 __all__ = [
@@ -22,5 +21,4 @@ __all__ = [
     "render_crops",
     "render_views",
     "sample_params",
-    "stage",
 ]

@@ -9,14 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.augment.spec import CropSpec
-from ssl_single_image.augment.stage import stage
+from ssl_single_image.ops.materialise import materialise
 
 UNIFORMS = 2
 _REACH = 3.0
 """Kernel radius in standard deviations: 99.7 % of a Gaussian."""
 
 
-def draw_sigma(u: jax.Array, spec: CropSpec) -> jax.Array:
+def sample_sigma(u: jax.Array, spec: CropSpec) -> jax.Array:
     """Standard deviation () float32 in crop pixels from (UNIFORMS,) uniform numbers; 0: no blur."""
     low, high = spec.blur_sigma
     return jnp.where(u[0] < spec.blur_probability, low + (high - low) * u[1], 0.0)
@@ -29,14 +29,14 @@ def blur(x: jax.Array, sigma: jax.Array, spec: CropSpec, always: jax.Array) -> j
       x: (B, S, S, 3) float32.
       sigma: (B,) float32; 0 leaves a crop as it is.
       spec: its largest sigma sets the number of taps.
-      always: see `stage`.
+      always: see `materialise`.
     """
     radius = math.ceil(_REACH * spec.blur_sigma[1])
     taps = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
     weights = jnp.exp(-0.5 * jnp.square(taps / jnp.maximum(sigma, 1e-2)[:, None]))
     weights = weights / weights.sum(axis=-1, keepdims=True)
     for axis in (1, 2):
-        x = stage(always, partial(_convolve, axis=axis), x, weights)
+        x = materialise(always, partial(_convolve, axis=axis), x, weights)
     return x
 
 

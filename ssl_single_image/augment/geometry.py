@@ -18,7 +18,7 @@ from ssl_single_image.images.atlas import Atlas
 _TRIES = 16
 _TRIES_START = 9
 UNIFORMS = _TRIES_START + 2 * _TRIES
-"""How many uniform numbers `draw_geometry` uses. Each quantity has its own, so that switching one
+"""How many uniform numbers `sample_geometry` uses. Each quantity has its own, so that switching one
 augmentation off leaves what is drawn for the others as it was."""
 
 
@@ -52,7 +52,7 @@ class Geometry:
     vflip: jax.Array
 
 
-def draw_geometry(u: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array | None = None) -> Geometry:
+def sample_geometry(u: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array | None = None) -> Geometry:
     """The geometry of one crop.
 
     Args:
@@ -68,7 +68,7 @@ def draw_geometry(u: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array |
     hflip, vflip = u[7] < spec.hflip, u[8] < spec.vflip
     turn = affine_matrix(angle, shear)
     mirror = jnp.stack([jnp.where(vflip, -1.0, 1.0), jnp.where(hflip, -1.0, 1.0)])
-    tries = _draw_extents(u[_TRIES_START:], region, spec)
+    tries = _sample_extents(u[_TRIES_START:], region, spec)
     if spec.border == "inside":
         extent, box = _first_inside(tries, region, turn)
         centre = corner + box / 2 + u[5:7] * (region - box)
@@ -122,7 +122,7 @@ def _initial_crop(u: jax.Array, source: jax.Array, spec: CropSpec) -> tuple[jax.
     return _whole_offset(u, source - side), jnp.full(2, side)
 
 
-def _draw_extents(u: jax.Array, region: jax.Array, spec: CropSpec) -> jax.Array:
+def _sample_extents(u: jax.Array, region: jax.Array, spec: CropSpec) -> jax.Array:
     """(_TRIES, 2) heights and widths of windows in pixels; some may not fit."""
     if spec.area_law == "log":
         low, high = math.log(spec.min_area), math.log(spec.max_area)

@@ -42,7 +42,7 @@ class Jitter:
     order: jax.Array
 
 
-def draw_jitter(u: jax.Array, spec: CropSpec) -> Jitter:
+def sample_jitter(u: jax.Array, spec: CropSpec) -> Jitter:
     """Colour operations of one crop from (UNIFORMS,) uniform numbers in [0, 1)."""
     spread = (2 * u[:4] - 1) * (u[8] < spec.jitter_probability)
     return Jitter(
@@ -74,7 +74,7 @@ class Chain:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class JitterPlan:
     """All that is computed once a crop, apart from its pixels.
 
     Attributes:
@@ -92,7 +92,7 @@ class Plan:
     hue: jax.Array
 
 
-def plan_jitter(jitter: Jitter) -> Plan:
+def plan_jitter(jitter: Jitter) -> JitterPlan:
     """Puts the operations of B crops in order."""
     place = jnp.argmax(
         jitter.order[:, :, None] == jnp.arange(4), axis=1
@@ -115,7 +115,7 @@ def plan_jitter(jitter: Jitter) -> Plan:
         return jax.tree.map(lambda column: column[:, :2], operations)
 
     before, first = slots < hue, slots < contrast
-    return Plan(
+    return JitterPlan(
         chain(before),
         two(chain(before & first)),
         chain(~before),
@@ -124,7 +124,7 @@ def plan_jitter(jitter: Jitter) -> Plan:
     )
 
 
-def until_hue(planes: Planes, plan: Plan, spec: CropSpec) -> Planes:
+def until_hue(planes: Planes, plan: JitterPlan, spec: CropSpec) -> Planes:
     """The first half of the jitter of B crops: all up to hue, and hue.
 
     Args:
@@ -139,7 +139,7 @@ def until_hue(planes: Planes, plan: Plan, spec: CropSpec) -> Planes:
     return turn_hue(planes, plan.hue) if spec.hue else planes
 
 
-def after_hue(planes: Planes, plan: Plan, spec: CropSpec) -> Planes:
+def after_hue(planes: Planes, plan: JitterPlan, spec: CropSpec) -> Planes:
     """The second half: what is left; arguments and result as those of `until_hue`."""
     return _operate(planes, plan.after, _pivot(planes, plan.after_contrast, spec))
 

@@ -22,8 +22,8 @@ from ssl_single_image.augment.resample import (
     whole,
 )
 from ssl_single_image.augment.spec import CropSpec
-from ssl_single_image.augment.stage import stage
 from ssl_single_image.images.atlas import Atlas
+from ssl_single_image.ops.materialise import materialise
 
 
 @jax.tree_util.register_dataclass
@@ -57,9 +57,9 @@ def sample_params(key: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array
     first, second = geometry.UNIFORMS, geometry.UNIFORMS + photometric.UNIFORMS
     u = jax.random.uniform(draw_key, (second + blur.UNIFORMS,))
     return CropParams(
-        geometry=geometry.draw_geometry(u[:first], atlas, spec, image),
-        jitter=photometric.draw_jitter(u[first:second], spec),
-        blur_sigma=blur.draw_sigma(u[second:], spec),
+        geometry=geometry.sample_geometry(u[:first], atlas, spec, image),
+        jitter=photometric.sample_jitter(u[first:second], spec),
+        blur_sigma=blur.sample_sigma(u[second:], spec),
         noise_key=noise_key,
     )
 
@@ -78,14 +78,14 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
     always = atlas.width[0, 0] > 0
     at = params.geometry
     place = locate(atlas, at.image, at.matrix, at.centre)
-    words = lookup(atlas.words, place, always, size=spec.size, interpolation=spec.interpolation)
+    packed = lookup(atlas.texels, place, always, size=spec.size, interpolation=spec.interpolation)
     if spec.border == "window":
-        words = jnp.where(_within_window(at, spec.size), words, 0)
+        packed = jnp.where(_within_window(at, spec.size), packed, 0)
     if spec.jitters:
         plan = photometric.plan_jitter(params.jitter)
         for half in (photometric.until_hue, photometric.after_hue):
-            words = stage(always, partial(_recolour, half, spec=spec), words, plan)
-    x = stage(always, interleave, words)
+            packed = materialise(always, partial(_recolour, half, spec=spec), packed, plan)
+    x = materialise(always, interleave, packed)
     if spec.blur_probability:
         x = blur.blur(x, params.blur_sigma, spec, always)
     if spec.noise:
@@ -95,9 +95,9 @@ def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
 
 
 def _recolour(
-    half: Callable[..., Planes], words: jax.Array, plan: photometric.Plan, spec: CropSpec
+    half: Callable[..., Planes], packed: jax.Array, plan: photometric.JitterPlan, spec: CropSpec
 ) -> jax.Array:
-    return pack(half(unpack(words), plan, spec))
+    return pack(half(unpack(packed), plan, spec))
 
 
 def _within_window(at: geometry.Geometry, size: int) -> jax.Array:

@@ -12,8 +12,8 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.augment.stage import stage
 from ssl_single_image.images.atlas import Atlas
+from ssl_single_image.ops.materialise import materialise
 
 Planes = tuple[jax.Array, jax.Array, jax.Array]
 """Red, green and blue, (B, S, S) float32 in [0, 1] each: XLA:CPU computes with planes several times faster than with
@@ -45,7 +45,7 @@ class Place:
     Attributes:
       matrix: (B, 2, 2) int32, half crop pixels to pixels of the level in parts of _UNIT, in (y, x) order.
       centre: (B, 2) int32, where the crop's centre lies in the pixel `index`, in parts of _UNIT.
-      index: (B,) int32, that pixel's index in `Atlas.words`.
+      index: (B,) int32, that pixel's index in `Atlas.texels`.
       stride: (B,) int32, from a pixel to the one below it.
       first: (B, 2) int32, the level's first row and column, from that pixel.
       last: (B, 2) int32, the level's last row and column, from that pixel.
@@ -108,13 +108,13 @@ def whole(x: jax.Array, unit: int) -> jax.Array:
     return jnp.round(x * unit).astype(jnp.int32)
 
 
-def lookup(words: jax.Array, place: Place, always: jax.Array, *, size: int, interpolation: str) -> jax.Array:
+def lookup(texels: jax.Array, place: Place, always: jax.Array, *, size: int, interpolation: str) -> jax.Array:
     """Renders crops; beyond the border of an image its nearest edge pixel is seen.
 
     Args:
-      words: those of the atlas.
+      texels: those of the atlas.
       place: where the crops lie.
-      always: see `stage`.
+      always: see `materialise`.
       size: side S of the crop.
       interpolation: "bilinear" or "bicubic".
 
@@ -122,15 +122,15 @@ def lookup(words: jax.Array, place: Place, always: jax.Array, *, size: int, inte
       (B, S, S) uint32 packed pixels, see `unpack`.
     """
     if interpolation == "bicubic":
-        return stage(always, partial(_bicubic, size=size), words, place)
+        return materialise(always, partial(_bicubic, size=size), texels, place)
     # XLA:CPU gathers slowly where it has to compute the index on the way, and fast where it finds it in memory.
-    corner, parts = stage(always, partial(_corners, size=size), place)
-    return stage(always, _bilinear, words, place.stride, corner, parts)
+    corner, parts = materialise(always, partial(_corners, size=size), place)
+    return materialise(always, _bilinear, texels, place.stride, corner, parts)
 
 
-def unpack(words: jax.Array) -> Planes:
+def unpack(packed: jax.Array) -> Planes:
     """Packed pixels -> their channels, float32 in [0, 1]."""
-    signed = words.astype(jnp.int32)  # x86 converts signed integers to floats several times faster
+    signed = packed.astype(jnp.int32)  # x86 converts signed integers to floats several times faster
     red, green, blue = (
         (signed >> shift & _MASK).astype(jnp.float32) * (1 / _FULL) for shift in (0, _BITS, 2 * _BITS)
     )
@@ -143,10 +143,10 @@ def pack(planes: Planes) -> jax.Array:
     return (red | green << _BITS | blue << 2 * _BITS).astype(jnp.uint32)
 
 
-def interleave(words: jax.Array) -> jax.Array:
+def interleave(packed: jax.Array) -> jax.Array:
     """Packed pixels (B, S, S) -> (B, S, S, 3) float32 in [0, 1]."""
     shifts = jnp.arange(0, 3 * _BITS, _BITS, dtype=jnp.int32)
-    return (words.astype(jnp.int32)[..., None] >> shifts & _MASK).astype(jnp.float32) * (1 / _FULL)
+    return (packed.astype(jnp.int32)[..., None] >> shifts & _MASK).astype(jnp.float32) * (1 / _FULL)
 
 
 def _corners(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
@@ -157,12 +157,12 @@ def _corners(place: Place, size: int) -> tuple[jax.Array, jax.Array]:
     return corner.astype(jnp.uint32), (lower << 16 | right).astype(jnp.uint32)
 
 
-def _bilinear(words: jax.Array, stride: jax.Array, corner: jax.Array, parts: jax.Array) -> jax.Array:
+def _bilinear(texels: jax.Array, stride: jax.Array, corner: jax.Array, parts: jax.Array) -> jax.Array:
     lower, right = parts >> 16, parts & 0xFFFF
 
     def row(first: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         # In an image one pixel wide or high the second tap is some other pixel, and its weight is 0.
-        here, there = _tap(words, first), _tap(words, first + 1)
+        here, there = _tap(texels, first), _tap(texels, first + 1)
         red_blue = (here & _TWO_LANES) * (_STEPS - right) + (there & _TWO_LANES) * right
         green = (here >> 8 & 0xFF) * (_STEPS - right) + (there >> 8 & 0xFF) * right
         return red_blue & 0xFFFF, green, red_blue >> 16
@@ -190,11 +190,11 @@ def _split(position: jax.Array, first: jax.Array, last: jax.Array) -> tuple[jax.
     return tap, at - tap * _STEPS
 
 
-def _tap(words: jax.Array, index: jax.Array) -> jax.Array:
-    return words.at[index].get(mode="promise_in_bounds")
+def _tap(texels: jax.Array, index: jax.Array) -> jax.Array:
+    return texels.at[index].get(mode="promise_in_bounds")
 
 
-def _bicubic(words: jax.Array, place: Place, size: int) -> jax.Array:
+def _bicubic(texels: jax.Array, place: Place, size: int) -> jax.Array:
     (rows, row_weights), (columns, column_weights) = (
         _cubic_taps(*axis) for axis in _coordinates(place, size)
     )
@@ -202,8 +202,8 @@ def _bicubic(words: jax.Array, place: Place, size: int) -> jax.Array:
     for row, weight in zip(rows, row_weights, strict=True):
         start = _each(place.index) + row * _each(place.stride)
         for column, factor in zip(columns, column_weights, strict=True):
-            word = _tap(words, start + column)
-            channels = (word >> shift & 0xFF for shift in (0, 8, 16))
+            texel = _tap(texels, start + column)
+            channels = (texel >> shift & 0xFF for shift in (0, 8, 16))
             totals = [
                 total + weight * factor * channel.astype(jnp.float32)
                 for total, channel in zip(totals, channels, strict=True)

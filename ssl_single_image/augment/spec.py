@@ -3,43 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
-import numpy as np
 
+from ssl_single_image.schema import OneOf, Section, Within
 from ssl_single_image.types import InputError
 
-_CHOICES = {
-    "area_law": ("uniform", "log"),
-    "border": ("inside", "window"),
-    "interpolation": ("bilinear", "bicubic"),
-    "image_choice": ("uniform", "area"),
-    "dtype": ("float32", "bfloat16"),
-}
-_UNIT = (0.0, 1.0)
-_RANGES = {
-    "rotation": (0.0, 180.0),
-    "shear": (0.0, 75.0),
-    "initial_crop": _UNIT,
-    "hflip": _UNIT,
-    "vflip": _UNIT,
-    "jitter_probability": _UNIT,
-    "brightness": _UNIT,
-    "contrast": _UNIT,
-    "saturation": _UNIT,
-    "hue": (0.0, 0.5),
-    "blur_probability": _UNIT,
-    "noise": _UNIT,
-}
-_POSITIVE_UNIT = ("min_area", "max_area", "aspect")
+_UNIT = Within(0, 1)
+_POSITIVE = Within(0, 1, "(]")
+Fraction = Annotated[float, _UNIT]
 
 
 @dataclasses.dataclass(frozen=True)
-class CropSpec:
+class CropSpec(Section):
     """How crops are drawn and rendered. The defaults switch every augmentation off.
 
     Attributes:
@@ -74,50 +52,47 @@ class CropSpec:
       InputError: a value of the wrong type or outside its range; names the field and the range.
     """
 
-    size: int
-    min_area: float = 1.0
-    max_area: float = 1.0
-    area_law: str = "uniform"
-    aspect: float = 1.0
-    initial_crop: float = 0.0
-    rotation: float = 0.0
-    shear: float = 0.0
-    border: str = "inside"
-    hflip: float = 0.0
-    vflip: float = 0.0
-    jitter_probability: float = 1.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    blur_probability: float = 0.0
-    blur_sigma: tuple[float, float] = (0.1, 2.0)
-    noise: float = 0.0
-    interpolation: str = "bilinear"
-    image_choice: str = "uniform"
-    dtype: str = "float32"
+    TITLE = "crop"
+
+    size: Annotated[int, Within(4, 4096)]
+    min_area: Annotated[float, _POSITIVE] = 1.0
+    max_area: Annotated[float, _POSITIVE] = 1.0
+    area_law: Annotated[str, OneOf("uniform", "log")] = "uniform"
+    aspect: Annotated[float, _POSITIVE] = 1.0
+    initial_crop: Fraction = 0.0
+    rotation: Annotated[float, Within(0, 180)] = 0.0
+    shear: Annotated[float, Within(0, 75)] = 0.0
+    border: Annotated[str, OneOf("inside", "window")] = "inside"
+    hflip: Fraction = 0.0
+    vflip: Fraction = 0.0
+    jitter_probability: Fraction = 1.0
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Within(0, 0.5)] = 0.0
+    blur_probability: Fraction = 0.0
+    blur_sigma: Annotated[tuple[float, float], Within(0, ends="(]")] = (0.1, 2.0)
+    noise: Fraction = 0.0
+    interpolation: Annotated[str, OneOf("bilinear", "bicubic")] = "bilinear"
+    image_choice: Annotated[str, OneOf("uniform", "area")] = "uniform"
+    dtype: Annotated[str, OneOf("float32", "bfloat16")] = "float32"
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, (int, np.integer)):
-            raise InputError(f"crop size = {self.size!r}: must be a whole number of pixels in [4, 4096]")
-        if not 4 <= self.size <= 4096:
-            raise InputError(f"crop size = {self.size}: must lie in [4, 4096]")
-        object.__setattr__(self, "size", int(self.size))
-        object.__setattr__(self, "initial_crop", self.initial_crop or 0.0)
-        for field in _POSITIVE_UNIT:
-            self._set_number(field, 0.0, 1.0, open_below=True)
-        for field, (low, high) in _RANGES.items():
-            self._set_number(field, low, high)
+        if self.initial_crop is None:  # as configs may write "off"
+            object.__setattr__(self, "initial_crop", 0.0)
+        super().__post_init__()
+
+    def check(self) -> None:
         if self.max_area < self.min_area:
             raise InputError(
-                f"crop max_area = {self.max_area:g}: must lie in [min_area, 1] = [{self.min_area:g}, 1]"
+                f"crop.max_area = {self.max_area:g}: must be a number in [min_area, 1] = [{self.min_area:g}, 1]"
             )
-        for field, choices in _CHOICES.items():
-            if getattr(self, field) not in choices:
-                raise InputError(
-                    f"crop {field} = {getattr(self, field)!r}: must be one of {', '.join(choices)}"
-                )
-        self._set_blur_sigma()
+        (low, high), highest = self.blur_sigma, self.size / 4
+        if low > high or (self.blur_probability > 0 and high > highest):
+            raise InputError(
+                f"crop.blur_sigma = {self.blur_sigma}: must be two numbers (low, high) with"
+                f" 0 < low <= high <= size / 4 = {highest:g}"
+            )
 
     @classmethod
     def preset(cls, name: str, size: int) -> CropSpec:
@@ -141,31 +116,6 @@ class CropSpec:
             raise InputError(f"crop preset {name!r}: must be one of {', '.join(_PRESETS)}")
         return cls(size=size, **_PRESETS[name])
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> CropSpec:
-        """From a mapping of fields (those left out keep their defaults).
-
-        Raises:
-          InputError: unknown or missing field, or a value that the constructor refuses.
-        """
-        values = dict(config)
-        known = [field.name for field in dataclasses.fields(cls)]
-        for key in values:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=3, cutoff=0.4) or known
-                raise InputError(f"crop {key}: no such field; did you mean {' or '.join(near)}?")
-        if "size" not in values:
-            raise InputError("crop size: missing; give the side of the crop in pixels")
-        return cls(**values)
-
-    def to_config(self) -> dict[str, Any]:
-        """All fields as JSON-able values; `from_config` gives the same spec back."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}
-
-    def replace(self, **changes: Any) -> CropSpec:
-        """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)
-
     @property
     def jitters(self) -> bool:
         """Whether any crop can have its colours changed."""
@@ -182,29 +132,6 @@ class CropSpec:
     def frame(self) -> int:
         """Side in pixels of what a window is resized to before its centre is cut out."""
         return math.floor(math.sqrt(2) * self.size) if self.border == "window" else self.size
-
-    def _set_number(self, field: str, low: float, high: float, *, open_below: bool = False) -> None:
-        value = getattr(self, field)
-        legal = f"must be a number in {'(' if open_below else '['}{low:g}, {high:g}]"
-        if not _is_number(value) or not low <= value <= high or (open_below and value == low):
-            raise InputError(f"crop {field} = {value!r}: {legal}")
-        object.__setattr__(self, field, float(value))
-
-    def _set_blur_sigma(self) -> None:
-        value, highest = self.blur_sigma, self.size / 4
-        legal = f"must be two numbers (low, high) with 0 < low <= high <= size / 4 = {highest:g}"
-        pair = tuple(value) if isinstance(value, (tuple, list)) else ()
-        if len(pair) != 2 or not all(map(_is_number, pair)):
-            raise InputError(f"crop blur_sigma = {value!r}: {legal}")
-        low, high = pair
-        if not 0 < low <= high or (self.blur_probability > 0 and high > highest):
-            raise InputError(f"crop blur_sigma = {value!r}: {legal}")
-        object.__setattr__(self, "blur_sigma", (float(low), float(high)))
-
-
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
 
 
 _COLOUR: dict[str, Any] = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}

@@ -43,7 +43,7 @@ def render_centres(atlas: Atlas, size: int) -> jax.Array:
     matrix = (extent.min(-1) / size)[:, None, None] * jnp.eye(2)
     images = jnp.arange(atlas.count, dtype=jnp.int32)
     place = locate(atlas, images, matrix, extent / 2)
-    return interleave(lookup(atlas.words, place, atlas.width[0, 0] > 0, size=size, interpolation="bilinear"))
+    return interleave(lookup(atlas.texels, place, atlas.width[0, 0] > 0, size=size, interpolation="bilinear"))
 
 
 def permute_index(key: jax.Array, index: jax.Array, count: int | jax.Array) -> jax.Array:

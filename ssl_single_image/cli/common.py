@@ -1,39 +1,41 @@
 """What every command shares: flags of its own, errors for people, exit statuses.
 
-A command module has `main(args)`; its flags are in `cli.flags`. They live in a
-`flags.FlagValues` made for the call: importing or running a command leaves no global flag behind.
+A command module has `main(args)`; its flags are in `cli.flags`. They live in a `flags.FlagValues` made for the call:
+importing or running a command leaves no global flag behind.
 """
 
 from __future__ import annotations
 
-import difflib
+import importlib
 import logging as std_logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
 
-import ml_collections
 from absl import flags, logging
 
-from ssl_single_image.cli.flags import DEFINE, Define
+from ssl_single_image.cli import host
+from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE
 from ssl_single_image.errors import Halted, InputError
 
-Main = Callable[[flags.FlagValues], None]
+SELECTORS = ("backbone", "objective")
+"""Fields whose value decides which other fields there are."""
 
 
-def run(command: str, main: Main, argv: Sequence[str] | None = None, *, program: str = "") -> None:
+def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -> None:
     """Runs one command and exits the process.
 
     Args:
       command: its name in `flags.DEFINE`.
-      main: does the work; its argument holds the parsed flags, `.positional` the remaining words.
-      argv: argument list with the program's name first; default: this process's.
+      argv: argument list with the program's name first; default: this process's, whose host is then tuned.
       program: put before the command's name in errors and help.
 
     Exit status 0: complete. 2: bad input, after one line on stderr. Any other exception is a defect of
     ours and keeps its traceback.
     """
+    if argv is None:
+        host.tune()
     argv = list(sys.argv if argv is None else argv)
     name = f"{program} {command}".strip()
     logging.use_absl_handler()
@@ -41,8 +43,10 @@ def run(command: str, main: Main, argv: Sequence[str] | None = None, *, program:
     logging.get_absl_handler().addFilter(_ours_or_serious)
     flags.FLAGS.mark_as_parsed()  # grain and absl.logging ask the global flags, of which we define none
     try:
-        args = parse(name, DEFINE[command], argv)
-        main(args)
+        args = parse(name, command, argv)
+        if "workdir" in args:
+            host.keep_compiled(Path(args.workdir))
+        importlib.import_module(f"ssl_single_image.cli.{command}").main(args)
     except InputError as error:
         sys.stderr.write(f"{name}: error: {one_line(error)}\n")
         sys.exit(2)
@@ -57,29 +61,40 @@ def _ours_or_serious(record: std_logging.LogRecord) -> bool:
     return record.levelno >= std_logging.WARNING or "ssl_single_image" in record.pathname
 
 
-def parse(name: str, define: Define, argv: Sequence[str]) -> flags.FlagValues:
-    """Parses `argv` into the command's own flags.
+def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:
+    """Parses `argv` into the command's own flags; the words that are no flags are in `.positional`.
 
     Raises:
-      InputError: an unknown flag or config key, a value of the wrong type, a config that can't be read.
+      InputError: an unknown flag or config field, a value of the wrong type, a config that can't be read.
     """
     flag_values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show this text.", short_name="h", flag_values=flag_values)
     flags.DEFINE_alias("?", "help", flag_values=flag_values)
-    define(flag_values, argv)
+    DEFINE[command](flag_values)
     if any(word in ("--help", "-help", "-h") for word in argv[1:]):
+        if command in CONFIGURED:
+            flags.DEFINE_string("config", None, CONFIG_HELP, flag_values=flag_values)
         print(f"{name}\n\n{flag_values.get_help(include_special_flags=False)}")
         sys.exit(0)
     try:
-        positional = flag_values(list(argv))[1:]
-        if "config" in flag_values:
-            _ = flag_values.config.is_locked  # a file that could not be read raises here, not deep in the run
-    except (AttributeError, KeyError) as error:
-        raise InputError(_explain_key(flag_values, argv, error)) from error
-    except (flags.Error, OSError, ValueError, TypeError, SyntaxError, ImportError) as error:
+        words = _define_config(flag_values, command, list(argv)) if command in CONFIGURED else list(argv)
+        positional = flag_values(words)[1:]
+    except InputError:
+        raise
+    except (flags.Error, OSError, ValueError, TypeError, SyntaxError) as error:
         raise InputError(one_line(error)) from error
     flag_values.__dict__["positional"] = positional
     return flag_values
+
+
+def no_words(args: flags.FlagValues, command: str) -> None:
+    """Refuses words that are no flags.
+
+    Raises:
+      InputError: there is one.
+    """
+    if args.positional:
+        raise InputError(f"{args.positional[0]!r}: {command} takes flags only, such as --workdir=runs/a")
 
 
 def one_line(error: BaseException) -> str:
@@ -90,56 +105,36 @@ def one_line(error: BaseException) -> str:
     return " ".join(lines) or type(error).__name__
 
 
-def parse_arg(arg: str, **defaults: Any) -> ml_collections.ConfigDict:
-    """Parses the argument of a config file, "key=value,key=value", into a ConfigDict.
+def _define_config(flag_values: flags.FlagValues, command: str, argv: list[str]) -> list[str]:
+    """Reads the config, makes a flag of each of its fields that `argv` changes, and returns the other words."""
+    from ml_collections import config_flags
 
-    Args:
-      arg: what follows the colon in `--config FILE.py:key=value,key=value`.
-      **defaults: the keys there are, with their defaults, whose types the values take.
+    from ssl_single_image.experiments import configs
+    from ssl_single_image.schema import suggestion
 
-    Raises:
-      InputError: a word without "=", a key that `defaults` lacks, a value of another type.
-    """
-    parsed = ml_collections.ConfigDict(defaults)
-    for word in filter(None, (part.strip() for part in arg.split(","))):
-        key, equals, value = word.partition("=")
-        if not equals or key not in defaults:
-            raise InputError(
-                f"config argument {word!r}: expected key=value with a key of {', '.join(defaults)}"
-            )
-        kind = type(defaults[key])
-        try:
-            parsed[key] = {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
-        except (KeyError, ValueError) as error:
-            raise InputError(f"config argument {word!r}: {value!r} is not a {kind.__name__}") from error
-    return parsed
+    text, words = _take(argv, "config")
+    if not text:
+        raise InputError("--config: missing; " + ", ".join(configs.names(command)) + ", or a file like them")
+    chosen = {field: _take(words, f"config.{field}")[0] for field in SELECTORS}
+    config = configs.load(command, text, {field: value for field, value in chosen.items() if value})
+    known = configs.paths(config)
+    for word in words:
+        flag = re.match(r"--?(?:no)?config\.([^=]*)", word)
+        if flag and flag[1] not in known:
+            raise InputError(f"{flag[1]}: the config has no such field{suggestion(flag[1], known)}")
+    config_flags.DEFINE_config_dict(
+        "config", config, lock_config=True, flag_values=flag_values, sys_argv=words
+    )
+    return words
 
 
-def _explain_key(flag_values: flags.FlagValues, argv: Sequence[str], error: Exception) -> str:
-    config = _config_without_overrides(flag_values, argv)
-    if config is None:
-        return one_line(error)
-    known = sorted(_keys(config))
-    for word in argv[1:]:
-        key = word.lstrip("-").split("=", 1)[0].removeprefix("config.")
-        if word.lstrip("-").startswith("config.") and key not in known:
-            near = difflib.get_close_matches(key, known, n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(near)}?" if near else f"; the keys are {', '.join(known)}"
-            return f"--config.{key}: the config has no such key{hint}"
-    return one_line(error)
-
-
-def _config_without_overrides(flag_values: flags.FlagValues, argv: Sequence[str]) -> Any:
-    for i, word in enumerate(argv):
-        flag, _, value = word.lstrip("-").partition("=")
-        if flag == "config" and word.startswith("-"):
-            path = value or (argv[i + 1] if i + 1 < len(argv) else "")
-            return flag_values["config"].parser.parse(path)
-    return None
-
-
-def _keys(config: ml_collections.ConfigDict, prefix: str = "") -> Iterator[str]:
-    for key, value in config.items(preserve_field_references=True):
-        yield prefix + key
-        if isinstance(value, ml_collections.ConfigDict):
-            yield from _keys(value, prefix + key + ".")
+def _take(argv: list[str], name: str) -> tuple[str, list[str]]:
+    """The last value of a flag in an argument list, "" if there is none, and the list without the flag."""
+    value, words, rest = "", [], iter(argv)
+    for word in rest:
+        flag, equals, after = word.partition("=")
+        if flag in (f"--{name}", f"-{name}"):
+            value = after if equals else next(rest, "")
+        else:
+            words.append(word)
+    return value, words

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from absl import flags
-from ml_collections import config_flags
 
-Define = Callable[[flags.FlagValues, Sequence[str]], None]
-"""Adds a command's flags to the values given; the argument list is needed to read `--config` overrides."""
+Define = Callable[[flags.FlagValues], None]
+"""Adds a command's flags to the values given."""
 
-
-def _config(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    """Adds `--config FILE.py[:arg]`, required, with locked `--config.KEY=VALUE` overrides."""
-    config_flags.DEFINE_config_file(
-        "config",
-        None,
-        "Config file, with an optional argument after a colon: configs/pretrain/rotnet.py:image=cat.jpg",
-        lock_config=True,
-        flag_values=flag_values,
-        sys_argv=list(argv),
-    )
-    flags.mark_flag_as_required("config", flag_values=flag_values)
+CONFIGURED = ("pretrain", "probe")
+"""Commands that take `--config` and `--config.FIELD=VALUE`, which `common.parse` defines once it has the config."""
+CONFIG_HELP = (
+    "The config: a name or a file, with an optional argument after a colon (rotnet:image=cat.jpg, or"
+    " configs/pretrain/rotnet.py:image=cat.jpg), or the config.json of a run. --config.FIELD=VALUE changes a field."
+)
 
 
 def _workdir(flag_values: flags.FlagValues, text: str) -> None:
@@ -30,21 +23,19 @@ def _workdir(flag_values: flags.FlagValues, text: str) -> None:
     flags.mark_flag_as_required("workdir", flag_values=flag_values)
 
 
-def _pretrain(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    _config(flag_values, argv)
-    _workdir(flag_values, "Folder of the run; one that holds this run already is gone on with.")
+def _pretrain(flag_values: flags.FlagValues) -> None:
+    _workdir(flag_values, "Folder of the run; a run that it holds already is resumed.")
     flags.DEFINE_integer(
         "devices", 0, "Use only so many devices; 0: all.", lower_bound=0, flag_values=flag_values
     )
 
 
-def _probe(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    _config(flag_values, argv)
+def _probe(flag_values: flags.FlagValues) -> None:
     _workdir(flag_values, "Folder for probe.json, probe.md and probe.png.")
     flags.DEFINE_list(
         "checkpoint",
         None,
-        "What to probe, comma-separated: WORKDIR, WORKDIR@STEP, WORKDIR@best, random:BACKBONE[@SEED].",
+        "What to probe, comma-separated: WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED].",
         flag_values=flag_values,
     )
     flags.mark_flag_as_required("checkpoint", flag_values=flag_values)
@@ -53,8 +44,7 @@ def _probe(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
     )
 
 
-def _sample(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    del argv
+def _sample(flag_values: flags.FlagValues) -> None:
     text, number = flags.DEFINE_string, flags.DEFINE_integer
     text(
         "image",
@@ -66,7 +56,7 @@ def _sample(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
     text(
         "export",
         None,
-        "Folder to write crops to, or NAME.array_record; an export that was cut off is gone on with.",
+        "Folder to write crops to, or NAME.array_record; an export that was cut off is continued.",
         flag_values=flag_values,
     )
     text(
@@ -94,14 +84,11 @@ def _sample(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
     flags.mark_flag_as_required("image", flag_values=flag_values)
 
 
-def _report(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    del argv
+def _report(flag_values: flags.FlagValues) -> None:
     _workdir(flag_values, "Folder of the report. The runs follow: report --workdir R RUN RUN ...")
 
 
-def _prepare(flag_values: flags.FlagValues, argv: Sequence[str]) -> None:
-    del argv
-
+def _prepare(flag_values: flags.FlagValues) -> None:
     def text(name: str, summary: str) -> None:
         flags.DEFINE_string(name, None, summary, flag_values=flag_values)
 

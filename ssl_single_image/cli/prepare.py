@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
 from absl import flags
 
-from ssl_single_image import datasets
 from ssl_single_image.cli import common
-from ssl_single_image.types import InputError
+from ssl_single_image.errors import InputError
+
+if TYPE_CHECKING:
+    from ssl_single_image import datasets
 
 
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
-    if args.positional:
-        raise InputError(f"{args.positional[0]!r}: prepare takes flags only, such as --dataset cifar10")
+    from ssl_single_image import datasets
+
+    common.no_words(args, "prepare")
     if (args.dataset is None) == (args.folder is None):
         raise InputError("give either --dataset or --folder")
     if (args.folder is None) != (args.name is None):
@@ -41,7 +45,7 @@ def main(args: flags.FlagValues) -> None:
 def describe(labelled: datasets.LabelledSet) -> str:
     """A few lines on what a labelled set holds."""
     batch = next(labelled.test.batches(1))
-    side = np.shape(batch.image)[1]
+    side = batch.image.shape[1]
     names = ", ".join(labelled.classes[:10]) + (", ..." if len(labelled.classes) > 10 else "")
     return (
         f"{labelled.name}: {len(labelled.train):,} training and {len(labelled.test):,} test images, "
@@ -50,4 +54,4 @@ def describe(labelled: datasets.LabelledSet) -> str:
 
 
 if __name__ == "__main__":
-    common.run("prepare", main)
+    common.run("prepare")

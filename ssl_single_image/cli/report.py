@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from absl import flags
 
-from ssl_single_image.analysis import report
 from ssl_single_image.cli import common
-from ssl_single_image.types import InputError
+from ssl_single_image.errors import InputError
 
 
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
+    from ssl_single_image.experiments.reporting import report
+
     if not args.positional:
         raise InputError(
             "no runs: give workdirs of pretrain and probe, as in report --workdir R runs/rotnet runs/probe"
         )
-    folder = Path(args.workdir)
-    report.build(folder, [Path(run) for run in args.positional])
-    print(folder / "index.html")
+    print(report(args.positional, args.workdir))
 
 
 if __name__ == "__main__":
-    common.run("report", main)
+    common.run("report")

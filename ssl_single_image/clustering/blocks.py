@@ -1,4 +1,4 @@
-"""Walking through rows block by block, and sums and places over replicas."""
+"""Walking through rows block by block."""
 
 from __future__ import annotations
 
@@ -40,31 +40,3 @@ def block_size(rows: int, most: int) -> tuple[int, int]:
     """Rows a block and the number of blocks, the blocks as equal as can be."""
     count = -(-rows // max(1, most))
     return -(-rows // count), count
-
-
-def add_up(values: jax.Array, axis_name: str | None) -> jax.Array:
-    """The sum over replicas."""
-    return values if axis_name is None else lax.psum(values, axis_name)
-
-
-def replica(axis_name: str | None) -> jax.Array:
-    """() int32: the place of this replica among all."""
-    return jnp.int32(0) if axis_name is None else lax.axis_index(axis_name)
-
-
-def replicas(axis_name: str | None) -> int:
-    """How many there are."""
-    return 1 if axis_name is None else lax.axis_size(axis_name)
-
-
-def gather_all(values: jax.Array, axis_name: str | None) -> jax.Array:
-    """(n, ...) of each replica -> (replicas n, ...) in order."""
-    return values if axis_name is None else lax.all_gather(values, axis_name, tiled=True)
-
-
-def take(x: jax.Array, indices: jax.Array, axis_name: str | None) -> jax.Array:
-    """Points by global index, replica * n + row: x (n, C), indices (k,) int32 -> (k, C), the same everywhere."""
-    local = indices - replica(axis_name) * len(x)
-    inside = (local >= 0) & (local < len(x))
-    rows = x[jnp.clip(local, 0, len(x) - 1)]
-    return add_up(jnp.where(inside[:, None], rows, 0), axis_name)

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_single_image.clustering.blocks import add_up, fold, replicas
-from ssl_single_image.clustering.seeding import SEEDINGS, draw
+from ssl_single_image.clustering.blocks import fold
+from ssl_single_image.clustering.seeding import SEEDINGS, sample
+from ssl_single_image.parallel import replicas
 from ssl_single_image.types import InputError
 
 DTYPES = ("float32", "bfloat16")
@@ -92,7 +93,7 @@ def kmeans(
       InputError: k not in [1, number of points], an unknown seeding or dtype, iterations or restarts below 1, a
         negative tolerance, or x not a matrix.
     """
-    _check(x, k, iterations, tolerance, seeding, restarts, dtype, replicas(axis_name))
+    _check(x, k, iterations, tolerance, seeding, restarts, dtype, replicas.count(axis_name))
     weights = jnp.ones(len(x), jnp.float32) if weights is None else weights
 
     def run(restart: jax.Array) -> KMeans:
@@ -134,7 +135,7 @@ def repair_empty(centroids: jax.Array, sizes: jax.Array, key: jax.Array) -> tupl
     def split(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         i, centroids, sizes = carry
         new = empty[i]
-        donor = draw(jnp.maximum(sizes - 1, 0), jax.random.fold_in(key, i), None)
+        donor = sample(jnp.maximum(sizes - 1, 0), jax.random.fold_in(key, i), None)
         whole, half = centroids[donor], jnp.floor(sizes[donor] / 2)
         centroids = lax.dynamic_update_index_in_dim(centroids, whole * factors, new, 0)
         centroids = lax.dynamic_update_index_in_dim(centroids, whole * (2 - factors), donor, 0)
@@ -155,15 +156,15 @@ def _check(
     seeding: str,
     restarts: int,
     dtype: str,
-    replicas: int,
+    copies: int,
 ) -> None:
     if x.ndim != 2:
         raise InputError(f"k-means: points of shape {x.shape}: expected (n, C)")
     for name, value in (("k", k), ("iterations", iterations), ("restarts", restarts)):
         if value < 1:
             raise InputError(f"k-means: {name} {value}: must be at least 1")
-    if k > replicas * len(x):
-        raise InputError(f"k-means: k {k}: there are only {replicas * len(x)} points")
+    if k > copies * len(x):
+        raise InputError(f"k-means: k {k}: there are only {copies * len(x)} points")
     if tolerance < 0:
         raise InputError(f"k-means: tolerance {tolerance}: must not be negative")
     for name, word, known in (("seeding", seeding, SEEDINGS), ("dtype", dtype, DTYPES)):
@@ -238,8 +239,8 @@ def _assign(
 
     start = (jnp.zeros(n, jnp.int32), jnp.zeros(n), jnp.zeros_like(centroids), jnp.zeros(k))
     labels, distances, sums, sizes = fold(add_block, start, n, BLOCK // k)
-    sums, sizes = add_up(sums, axis_name), add_up(sizes, axis_name)
-    inertia = add_up((weights * distances).sum(), axis_name) / jnp.maximum(sizes.sum(), 1)
+    sums, sizes = replicas.total(sums, axis_name), replicas.total(sizes, axis_name)
+    inertia = replicas.total((weights * distances).sum(), axis_name) / jnp.maximum(sizes.sum(), 1)
     return _Pass(labels, distances, sums, sizes, inertia)
 
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_single_image.clustering.blocks import add_up, fold
+from ssl_single_image.clustering.blocks import fold
+from ssl_single_image.parallel import replicas
 from ssl_single_image.types import InputError
 
 BLOCK = 1 << 22
@@ -85,8 +86,8 @@ def l2_normalise(x: jax.Array) -> jax.Array:
 def _moments(x: jax.Array, weights: jax.Array, axis_name: str | None) -> tuple[jax.Array, jax.Array]:
     """Mean (D,) and covariance (D, D) of all replicas' points."""
     n, dims = x.shape
-    count = jnp.maximum(add_up(weights.sum(), axis_name), 1)
-    mean = add_up(jnp.matmul(weights, x, precision=lax.Precision.HIGHEST), axis_name) / count
+    count = jnp.maximum(replicas.total(weights.sum(), axis_name), 1)
+    mean = replicas.total(jnp.matmul(weights, x, precision=lax.Precision.HIGHEST), axis_name) / count
 
     def add_block(total: jax.Array, start: jax.Array, fresh: jax.Array) -> jax.Array:
         counted = fresh * lax.dynamic_slice_in_dim(weights, start, len(fresh))
@@ -95,4 +96,4 @@ def _moments(x: jax.Array, weights: jax.Array, axis_name: str | None) -> tuple[j
         return total + jnp.matmul(centred.T * counted, centred, precision=lax.Precision.HIGHEST)
 
     total = fold(add_block, jnp.zeros((dims, dims), jnp.float32), n, BLOCK // dims)
-    return mean, add_up(total, axis_name) / count
+    return mean, replicas.total(total, axis_name) / count

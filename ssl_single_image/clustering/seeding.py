@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_single_image.clustering.blocks import add_up, gather_all, replica, take
+from ssl_single_image.parallel import replicas
 
 WIDTH = 256
 """Values a block of the two-level cumulative sum, which rounds less than one over all and takes less time."""
@@ -29,12 +29,12 @@ def random_points(
     Returns:
       (k, C) float32, the same on all replicas.
     """
-    left_out = gather_all(weights, axis_name) <= 0
+    left_out = replicas.gather(weights, axis_name) <= 0
     order = jnp.arange(len(left_out), dtype=jnp.int32)
     ranks = jax.random.bits(key, left_out.shape, jnp.uint32)
     _, _, order = lax.sort((left_out.astype(jnp.int32), ranks, order), num_keys=2)
     drawn = jnp.arange(k) % jnp.maximum((~left_out).sum(), 1)
-    return take(x, order[drawn], axis_name)
+    return replicas.take(x, order[drawn], axis_name)
 
 
 def plusplus_points(
@@ -54,8 +54,8 @@ def plusplus_points(
         points, nearest = carry
         # Before the first draw all distances are infinite, and where all points have been drawn they are 0.
         mass = weights * jnp.where(i == 0, 1, nearest)
-        mass = jnp.where(add_up(mass.sum(), axis_name) > 0, mass, weights)
-        point = take(x, draw(mass, jax.random.fold_in(key, i), axis_name)[None], axis_name)[0]
+        mass = jnp.where(replicas.total(mass.sum(), axis_name) > 0, mass, weights)
+        point = replicas.take(x, sample(mass, jax.random.fold_in(key, i), axis_name)[None], axis_name)[0]
         products = jnp.matmul(x, point, precision=lax.Precision.HIGHEST)
         distances = jnp.maximum(norms - 2 * products + jnp.square(point).sum(), 0)
         return points.at[i].set(point), jnp.minimum(nearest, distances)
@@ -64,16 +64,16 @@ def plusplus_points(
     return lax.fori_loop(0, k, step, start)[0]
 
 
-def draw(mass: jax.Array, key: jax.Array, axis_name: str | None) -> jax.Array:
+def sample(mass: jax.Array, key: jax.Array, axis_name: str | None) -> jax.Array:
     """() int32, the global index of one point, drawn with probability proportional to its mass (n,)."""
     blocks = jnp.pad(mass, (0, -len(mass) % WIDTH)).reshape(-1, WIDTH)
     totals = blocks.sum(1)
-    shares = gather_all(totals.sum()[None], axis_name)
+    shares = replicas.gather(totals.sum()[None], axis_name)
     owner, target = _invert(shares, jax.random.uniform(key) * shares.sum())
     block, target = _invert(totals, target)
     place, _ = _invert(blocks[block], target)
-    local = jnp.where(owner == replica(axis_name), block * WIDTH + place, 0)
-    return owner * len(mass) + add_up(local, axis_name)
+    local = jnp.where(owner == replicas.place(axis_name), block * WIDTH + place, 0)
+    return owner * len(mass) + replicas.total(local, axis_name)
 
 
 def _invert(mass: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -42,15 +42,15 @@ class Atlas:
     Images with fewer levels than the largest repeat their last one (a single pixel).
 
     Attributes:
-      words: (R,) uint32, the pixels of all levels of all images, row by row, each red + 2**8 green + 2**16 blue:
+      texels: (R,) uint32, the pixels of all levels of all images, row by row, each red + 2**8 green + 2**16 blue:
         one load a pixel.
-      offset: (N, L) int32, where in `words` a level starts.
+      offset: (N, L) int32, where in `texels` a level starts.
       height: (N, L) int32, pixels.
       width: (N, L) int32, pixels.
-      stride: (N, L) int32, distance in `words` from a pixel to the one below it.
+      stride: (N, L) int32, distance in `texels` from a pixel to the one below it.
     """
 
-    words: jax.Array
+    texels: jax.Array
     offset: jax.Array
     height: jax.Array
     width: jax.Array
@@ -93,11 +93,11 @@ def build_atlas(pixels: Sequence[np.ndarray]) -> Atlas:
     )
     counts = _stored(sizes)
     _check_count(int(counts.sum()))
-    words = np.concatenate([_pack(level).ravel() for image in pixels for level in _pyramid(image)])
+    texels = np.concatenate([_pack(level).ravel() for image in pixels for level in _pyramid(image)])
     starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
     offset = np.maximum.accumulate(np.where(counts > 0, starts, 0), axis=1)
     height, width = (jnp.asarray(sizes[..., axis], jnp.int32) for axis in (0, 1))
-    return Atlas(jnp.asarray(words), jnp.asarray(offset, jnp.int32), height, width, stride=width)
+    return Atlas(jnp.asarray(texels), jnp.asarray(offset, jnp.int32), height, width, stride=width)
 
 
 def atlas_from_batch(image: jax.Array, extent: jax.Array) -> Atlas:
@@ -130,7 +130,7 @@ def atlas_from_batch(image: jax.Array, extent: jax.Array) -> Atlas:
     counts = batch * strides**2
     offset = np.cumsum(counts) - counts + np.arange(batch)[:, None] * strides**2
     return Atlas(
-        words=jnp.concatenate([_pack(level).ravel() for level in levels]),
+        texels=jnp.concatenate([_pack(level).ravel() for level in levels]),
         offset=jnp.asarray(offset, jnp.int32),
         height=extents[:, 0],
         width=extents[:, 1],

@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.models.convolution import upsampling_conv2d
 from ssl_single_image.models.layers import Conv, batch_norm, dense_top
+from ssl_single_image.ops.convolution import upsampling_conv2d
 
 KERNEL = 5
 SMALLEST = 4

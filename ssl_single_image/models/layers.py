@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.models.convolution import conv2d
-from ssl_single_image.models.pooling import average_pool, max_pool
+from ssl_single_image.ops.convolution import conv2d
+from ssl_single_image.ops.pooling import average_pool, max_pool
 
 Taps = dict[str, jax.Array]
 FEATURES = "features"

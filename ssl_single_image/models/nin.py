@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from ssl_single_image.models.alexnet32 import Options
+from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.layers import AverageHead, ConvSpec, ConvTrunk
 
 
-def backbone(sobel: bool = False, **shared: Any) -> ConvTrunk:
+def build(options: Options, **shared: Any) -> ConvTrunk:
     """Three blocks of one spatial and two 1 x 1 convolutions: 192-160-96, 192-192-192, 192-192-192.
 
     Max-pool 3/2 after the first block, average-pool 3/2 after the second; 220 million multiply-adds for a 32-px
-    image, three times those of `cifar32`.
-
-    Args:
-      sobel: replaces the colour input by its Sobel derivatives.
-      **shared: axis_name, dtype.
+    image, three times those of `alexnet32`.
     """
     layers = (
         ConvSpec(192, 5, padding=2),
@@ -28,10 +26,12 @@ def backbone(sobel: bool = False, **shared: Any) -> ConvTrunk:
         ConvSpec(192, 1),
         ConvSpec(192, 1),
     )
-    return ConvTrunk(layers, sobel_front=sobel, **shared)
+    return ConvTrunk(layers, sobel_front=options.sobel, **shared)
 
 
-def head(outputs: int, sobel: bool = False, **shared: Any) -> AverageHead:
-    """Logits of the features' mean over the map."""
-    del sobel, shared
+def head(outputs: int, options: Options, **shared: Any) -> AverageHead:
+    """Logits of the features' mean over the map; it has no batch norm, and its logits are float32 in any case."""
     return AverageHead(outputs)
+
+
+BACKBONE = Backbone(build, head, input_size=32, smallest=1, parameters=1_003_712, options=Options)

@@ -1,46 +1,51 @@
-"""Ways of pretraining, each one file with `make(setup) -> Objective`.
+"""Ways of pretraining, each a file or a folder with `make(setup) -> Objective`.
 
-A new objective is one file and one line in OBJECTIVES.
+A new objective is one file (or folder) and one line in OBJECTIVES.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
+from ssl_single_image.augment import CropSpec
+from ssl_single_image.errors import InputError
 from ssl_single_image.objectives import bigan, deepcluster, rotnet, supervised
 from ssl_single_image.objectives.common import Setup
-from ssl_single_image.types import InputError, Objective
+from ssl_single_image.schema import Section, suggestion
+from ssl_single_image.types import Objective
 
-__all__ = ["OBJECTIVES", "Entry", "Setup"]
+__all__ = ["OBJECTIVES", "Entry", "NoOptions", "Setup", "find"]
 
 
-class Entry(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class NoOptions(Section):
+    """The options of an objective that has none."""
+
+    TITLE = "objective_options"
+
+
+def _whole_crop(crop: CropSpec, options: Any) -> int:
+    del options
+    return crop.size
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
     """How to make an objective.
 
     Attributes:
       make: from the settings.
       labelled: its inputs are labelled batches (else an atlas).
-      options: a dataclass of the settings that only this objective has, checked when made.
+      options: a `Section` of the settings that only this objective has, with their defaults.
+      input_size: (crop, options) -> side in pixels of what the encoder is given; the default is the whole crop.
     """
 
     make: Callable[[Setup], Objective]
     labelled: bool = False
-    options: type | None = None
-
-    def read_options(self, fields: Mapping[str, Any]) -> Any:
-        """An instance of `options`, None where there are none.
-
-        Raises:
-          InputError: unknown name, or what `options` refuses.
-        """
-        known = [f.name for f in dataclasses.fields(self.options)] if self.options else []
-        for name in fields:
-            if name not in known:
-                has = f"it has {', '.join(known)}" if known else "this objective has none"
-                raise InputError(f"config.objective_options: no option {name!r}; {has}")
-        return self.options(**fields) if self.options else None
+    options: type[Section] = NoOptions
+    input_size: Callable[[CropSpec, Any], int] = _whole_crop
 
 
 OBJECTIVES: dict[str, Entry] = {
@@ -49,3 +54,14 @@ OBJECTIVES: dict[str, Entry] = {
     "rotnet": Entry(rotnet.make),
     "supervised": Entry(supervised.make, labelled=True),
 }
+
+
+def find(name: str) -> Entry:
+    """The objective of a name.
+
+    Raises:
+      InputError: there is none of this name.
+    """
+    if name not in OBJECTIVES:
+        raise InputError(f"objective = {name!r}: unknown{suggestion(name, OBJECTIVES)}")
+    return OBJECTIVES[name]

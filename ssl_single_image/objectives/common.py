@@ -9,14 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from ssl_single_image import augment, models
 from ssl_single_image.images import Atlas
+from ssl_single_image.keys import Stream, stream
+from ssl_single_image.parallel import replicas
 from ssl_single_image.types import EncoderSpec, EncoderVariables, Metrics, PyTree, State
 
-CROPS, ORDER, HELD_OUT = 1, 2, 3
-"""What `jax.random.key(seed)` is folded with: the crops' own draws, their order, the held-out crops."""
+HELD_OUT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Setup:
     """What an objective is made from.
 
     Attributes:
-      encoder: the backbone and its input.
+      encoder: the backbone and its input, whose size need not be the crop's.
       crop: how crops are drawn.
       crops: d, the size of the virtual data set.
       batch_size: crops (or labelled images) of one step over all devices.
@@ -49,29 +49,23 @@ class Setup:
     classes: int = 0
     options: Any = None
 
-    def network(self, outputs: int, axis_name: str | None = None) -> models.Module:
-        """The backbone with its published head, batch norm synchronised over `axis_name` if so set."""
+    def network(
+        self, outputs: int, axis_name: str | None = None, head: Callable[[], models.Module] | None = None
+    ) -> models.Module:
+        """The backbone with a head, None: its published one; batch norm over `axis_name` if so set."""
         spec = self.encoder
         axis_name = axis_name if self.sync_batch_norm else None
         return models.build_network(
-            spec.backbone, spec.options, outputs, axis_name=axis_name, dtype=self.dtype
+            spec.backbone, spec.options, outputs, axis_name=axis_name, dtype=self.dtype, head=head
         )
 
     def normalise(self, x: jax.Array) -> jax.Array:
         return augment.normalise(x, self.encoder.mean, self.encoder.std)
 
 
-def positions(batch_size: int, axis_name: str | None) -> jax.Array:
-    """(B,) uint32: the places of this replica's examples in the global batch."""
-    replicas = 1 if axis_name is None else lax.axis_size(axis_name)
-    local = batch_size // replicas
-    first = 0 if axis_name is None else lax.axis_index(axis_name) * local
-    return jnp.asarray(first + jnp.arange(local), jnp.uint32)
-
-
 def crops_key(seed: int) -> jax.Array:
     """The key of the virtual data set that `seed` names: crop i is drawn from it folded with i."""
-    return jax.random.fold_in(jax.random.key(seed), CROPS)
+    return stream(seed, Stream.CROPS)
 
 
 def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
@@ -79,9 +73,9 @@ def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str |
 
     The steps walk through the virtual data set epoch by epoch, each epoch in an order of its own.
     """
-    place = step.astype(jnp.uint32) * setup.batch_size + positions(setup.batch_size, axis_name)
+    place = step.astype(jnp.uint32) * setup.batch_size + replicas.positions(setup.batch_size, axis_name)
     epoch, within = place // setup.crops, place % setup.crops
-    order = jax.random.fold_in(jax.random.key(setup.seed), ORDER)
+    order = stream(setup.seed, Stream.ORDER)
 
     def index(epoch: jax.Array, within: jax.Array) -> jax.Array:
         return augment.permute_index(jax.random.fold_in(order, epoch), within, setup.crops)
@@ -93,22 +87,7 @@ def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str |
 def held_out_crops(setup: Setup, key: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
     """As `training_crops`, of crops that training never sees: their draws hang on `key` and HELD_OUT."""
     key = jax.random.fold_in(key, HELD_OUT)
-    return augment.render_crops(atlas, key, positions(setup.batch_size, axis_name), setup.crop)
-
-
-def position_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
-    """(B,) keys, one an example, that hang on its place in the global batch and not on the replica."""
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(positions(batch_size, axis_name))
-
-
-def replica_key(key: jax.Array, axis_name: str | None) -> jax.Array:
-    """A key of this replica's own, for randomness that has no place in the global batch (dropout)."""
-    return key if axis_name is None else jax.random.fold_in(key, lax.axis_index(axis_name))
-
-
-def reduce_metrics(metrics: Metrics, axis_name: str | None) -> Metrics:
-    """Sums the (sum, count) pairs over the replicas."""
-    return metrics if axis_name is None else lax.psum(metrics, axis_name)
+    return augment.render_crops(atlas, key, replicas.positions(setup.batch_size, axis_name), setup.crop)
 
 
 LossFunction = Callable[[PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]
@@ -136,11 +115,10 @@ def apply_gradients(
     axis_name: str | None,
 ) -> tuple[State, Metrics]:
     """As `update`, from this replica's gradients, batch statistics and metrics."""
-    if axis_name is not None:
-        grads, batch_stats = lax.pmean((grads, batch_stats), axis_name)
+    grads, batch_stats = replicas.mean((grads, batch_stats), axis_name)
     updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics = reduce_metrics(metrics, axis_name)
+    metrics = replicas.total(metrics, axis_name)
     metrics["grad_norm"] = (optax.tree.norm(grads), jnp.float32(1))
     return state.replace(
         step=state.step + 1, params=params, batch_stats=batch_stats, opt_state=opt_state

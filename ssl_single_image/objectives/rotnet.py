@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image import augment
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
+from ssl_single_image.ops.materialise import materialise
+from ssl_single_image.parallel import replicas
 from ssl_single_image.types import Metrics, Objective, State
 
 ROTATIONS = 4
@@ -28,7 +29,7 @@ def make(setup: common.Setup) -> Objective:
         crops = common.held_out_crops(setup, key, inputs, axis_name)
         labels = rotation_labels(crops.shape[0])
         logits = common.predict(setup.network(ROTATIONS), state, rotations(setup.normalise(crops)))
-        return common.reduce_metrics(common.classification_metrics(logits, labels), axis_name)
+        return replicas.total(common.classification_metrics(logits, labels), axis_name)
 
     return Objective(init, step, evaluate, lambda state: common.trunk(setup, state))
 
@@ -39,15 +40,15 @@ def update(
     """One optimisation step on this replica's crops (B, S, S, 3) in [0, 1]."""
     flip_key, dropout_key = jax.random.split(key)
     if setup.view_hflip:
-        keys = common.position_keys(flip_key, setup.batch_size, axis_name)
+        keys = replicas.position_keys(flip_key, setup.batch_size, axis_name)
         flip = jax.vmap(lambda k: jax.random.bernoulli(k, setup.view_hflip))(keys)
         crops = jnp.where(flip[:, None, None, None], crops[:, :, ::-1], crops)
     labels = rotation_labels(crops.shape[0])
     # Made once: else every window of the first convolution would turn and normalise its pixels anew on a CPU.
-    views = augment.stage(state.step >= 0, lambda crops: rotations(setup.normalise(crops)), crops)
+    views = materialise(state.step >= 0, lambda crops: rotations(setup.normalise(crops)), crops)
     network = setup.network(ROTATIONS, axis_name)
     loss = common.classification_loss(
-        network, state, views, labels, common.replica_key(dropout_key, axis_name)
+        network, state, views, labels, replicas.replica_key(dropout_key, axis_name)
     )
     return common.update(setup, state, loss, axis_name)
 

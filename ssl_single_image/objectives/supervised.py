@@ -7,6 +7,7 @@ import jax
 from ssl_single_image import augment
 from ssl_single_image.images import atlas_from_batch
 from ssl_single_image.objectives import common
+from ssl_single_image.parallel import replicas
 from ssl_single_image.types import Batch, Metrics, Objective, State
 
 
@@ -22,10 +23,10 @@ def make(setup: common.Setup) -> Objective:
 
     def step(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> tuple[State, Metrics]:
         view_key, dropout_key = jax.random.split(key)
-        keys = common.position_keys(view_key, setup.batch_size, axis_name)
+        keys = replicas.position_keys(view_key, setup.batch_size, axis_name)
         atlas = atlas_from_batch(inputs.image, inputs.extent)
         views = setup.normalise(augment.render_views(atlas, keys, setup.crop))
-        dropout_key = common.replica_key(dropout_key, axis_name)
+        dropout_key = replicas.replica_key(dropout_key, axis_name)
         network = setup.network(setup.classes, axis_name)
         loss = common.classification_loss(network, state, views, inputs.label, dropout_key)
         return common.update(setup, state, loss, axis_name)
@@ -33,8 +34,8 @@ def make(setup: common.Setup) -> Objective:
     def evaluate(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> Metrics:
         del key
         atlas = atlas_from_batch(inputs.image, inputs.extent)
-        views = setup.normalise(augment.render_centres(atlas, setup.crop.size))
+        views = setup.normalise(augment.render_centres(atlas, setup.encoder.size))
         logits = common.predict(setup.network(setup.classes), state, views)
-        return common.reduce_metrics(common.classification_metrics(logits, inputs.label), axis_name)
+        return replicas.total(common.classification_metrics(logits, inputs.label), axis_name)
 
     return Objective(init, step, evaluate, lambda state: common.trunk(setup, state))

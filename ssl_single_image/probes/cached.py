@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ssl_single_image import augment
-from ssl_single_image.objectives.common import positions
+from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import linear
 from ssl_single_image.types import Batch, EncoderVariables, Metrics, PyTree, State
 
@@ -52,8 +52,7 @@ def extract(
     dtype = jax.tree.leaves(cache.features)[0].dtype
     x = linear.central_views(inputs, setup.encoder.size)
     new = Cache(linear.encode(setup, state.extras["encoder"], x, dtype), inputs.label)
-    if axis_name is not None:
-        new = lax.all_gather(new, axis_name, tiled=True)
+    new = replicas.gather(new, axis_name)
     start = state.step * setup.batch_size
     cache = jax.tree.map(lambda old, rows: lax.dynamic_update_slice_in_dim(old, rows, start, 0), cache, new)
     return state.replace(step=state.step + 1, extras={**state.extras, "cache": cache}), {}
@@ -79,12 +78,12 @@ def probe(setup: linear.Setup, images: int) -> linear.Probe:
     def step(state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None) -> tuple[State, Metrics]:
         del key
         order = jax.random.fold_in(jax.random.key(setup.seed), state.step // steps)
-        place = state.step % steps * setup.batch_size + positions(setup.batch_size, axis_name)
+        place = state.step % steps * setup.batch_size + replicas.positions(setup.batch_size, axis_name)
         rows = augment.permute_index(order, place, images).astype(jnp.int32)
         picked = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), inputs)
         x = linear.standardise(state, picked.features)
         state, measured = linear.update(setup, state, x, picked.label, axis_name)
-        return state, measured if axis_name is None else lax.psum(measured, axis_name)
+        return state, replicas.total(measured, axis_name)
 
     def evaluate(state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None) -> Metrics:
         del key, axis_name  # every replica has all the images

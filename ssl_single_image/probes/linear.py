@@ -19,7 +19,7 @@ from jax import lax
 
 from ssl_single_image import augment, models
 from ssl_single_image.images import atlas_from_batch
-from ssl_single_image.objectives.common import position_keys, reduce_metrics
+from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import pooling
 from ssl_single_image.types import (
     Batch,
@@ -74,7 +74,7 @@ class Probe(NamedTuple):
     evaluate: Evaluate
 
 
-def tap_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
+def activation_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
     """Layer -> (H, W, C) of its activation on inputs of `spec.size`, without computing anything."""
     backbone = models.build_backbone(spec.backbone, spec.options)
     x = jnp.zeros((1, spec.size, spec.size, 3))
@@ -96,7 +96,7 @@ def published(setup: Setup) -> Probe:
         if setup.crop is None:
             x = central_views(inputs, setup.encoder.size)
         else:
-            x = random_views(position_keys(key, setup.batch_size, axis_name), inputs, setup.crop)
+            x = random_views(replicas.position_keys(key, setup.batch_size, axis_name), inputs, setup.crop)
         features = encode(setup, state.extras["encoder"], x)
         mean, var = moments(features, axis_name)
         normal = {layer: normalise(f, mean[layer], var[layer]) for layer, f in features.items()}
@@ -106,7 +106,7 @@ def published(setup: Setup) -> Probe:
             state.batch_stats,
             {layer: {"mean": mean[layer], "var": var[layer]} for layer in features},
         )
-        return state.replace(batch_stats=running), reduce_metrics(measured, axis_name)
+        return state.replace(batch_stats=running), replicas.total(measured, axis_name)
 
     def evaluate(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> Metrics:
         def predict(x: jax.Array) -> dict[str, jax.Array]:
@@ -117,7 +117,7 @@ def published(setup: Setup) -> Probe:
             logits = ten_crop(predict, setup.encoder.size, inputs)
         else:
             logits = predict(central_views(inputs, setup.encoder.size))
-        return reduce_metrics(metrics(logits, inputs.label), axis_name)
+        return replicas.total(metrics(logits, inputs.label), axis_name)
 
     return Probe(init, step, evaluate)
 
@@ -164,7 +164,7 @@ def moments(features: Features, axis_name: str | None) -> tuple[dict[str, jax.Ar
 
     def mean_over_batch(x: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         local = {layer: v.mean(0) for layer, v in x.items()}
-        return local if axis_name is None else lax.pmean(local, axis_name)
+        return replicas.mean(local, axis_name)
 
     mean = mean_over_batch(features)
     return mean, mean_over_batch({layer: (f - mean[layer]) ** 2 for layer, f in features.items()})
@@ -199,8 +199,7 @@ def update(
         return jnp.stack(losses).sum(), measured
 
     grads, measured = jax.grad(loss, has_aux=True)(state.params)
-    if axis_name is not None:
-        grads = lax.pmean(grads, axis_name)
+    grads = replicas.mean(grads, axis_name)
     updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), measured

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.models.pooling import max_pool
+from ssl_single_image.ops.pooling import max_pool
 from ssl_single_image.types import InputError
 
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
@@ -16,13 +16,13 @@ from absl import logging
 from PIL import Image
 
 from ssl_single_image import parallel
-from ssl_single_image.training import metrics as metrics_lib
-from ssl_single_image.training.checkpoint import CheckpointStore
-from ssl_single_image.training.signals import Stopped, StopRequest, stop_on_signal
+from ssl_single_image.keys import Stream, stream
+from ssl_single_image.runs import metrics as metrics_lib
+from ssl_single_image.runs.checkpoint import CheckpointStore
+from ssl_single_image.runs.signals import Stopped, StopRequest, stop_on_signal
+from ssl_single_image.schema import Section, Within
 from ssl_single_image.types import Halted, InputError, Metrics, Objective, PyTree, State
 
-INIT, TRAIN, EVAL, REFRESH = 0, 1, 2, 3
-"""What the root key is folded with for initialisation, steps, evaluation and refreshes."""
 IN_FLIGHT = 2
 """Calls queued on the device before the host waits for the oldest."""
 
@@ -36,12 +36,12 @@ class Diverged(Halted):
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class PretrainPlan(Section):
     """How long a run is, and how often it does what; all in steps.
 
     Attributes:
       steps: optimisation steps in all.
-      images_per_step: images shown as progress.
+      batch_size: images of one step over all devices, shown as progress.
       log_every: training metrics, means since the last.
       eval_every: evaluation on held-out inputs; 0: never.
       checkpoint_every: checkpoints; one more at the end.
@@ -52,24 +52,19 @@ class Plan:
       InputError: a count out of range, or not a multiple of steps_per_call.
     """
 
-    steps: int
-    images_per_step: int
-    log_every: int = 50
-    eval_every: int = 500
-    checkpoint_every: int = 500
-    keep: int = 3
-    steps_per_call: int = 1
+    steps: Annotated[int, Within(1, 2**31, "[)")] = 1000
+    batch_size: Annotated[int, Within(1)] = 64
+    log_every: Annotated[int, Within(1)] = 50
+    eval_every: Annotated[int, Within(0)] = 500
+    checkpoint_every: Annotated[int, Within(1)] = 500
+    keep: Annotated[int, Within(1)] = 3
+    steps_per_call: Annotated[int, Within(1)] = 1
 
-    def __post_init__(self) -> None:
-        for name in ("steps", "log_every", "checkpoint_every", "keep", "steps_per_call"):
-            if getattr(self, name) < 1:
-                raise InputError(f"config.{name} {getattr(self, name)}: must be at least 1")
-        if self.eval_every < 0:
-            raise InputError(f"config.eval_every {self.eval_every}: must be 0 (never) or more")
+    def check(self) -> None:
         for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
             if getattr(self, name) % self.steps_per_call:
                 raise InputError(
-                    f"config.{name} {getattr(self, name)}: must be a multiple of steps_per_call {self.steps_per_call}"
+                    f"{name} = {getattr(self, name)}: must be a multiple of steps_per_call, {self.steps_per_call}"
                 )
 
 
@@ -92,7 +87,7 @@ class Data:
 
 def train(
     objective: Objective,
-    plan: Plan,
+    plan: PretrainPlan,
     data: Data,
     *,
     seed: int,
@@ -103,7 +98,7 @@ def train(
     draw: Draw | None = None,
     started: Callable[[], None] | None = None,
 ) -> State:
-    """Runs, or goes on with, the run in `workdir` and returns its last state.
+    """Starts or resumes the run in `workdir` and returns its last state.
 
     Order of a resume: the newest whole checkpoint gives the state; the step in it gives everything else (keys,
     crops, place in the data, learning rate), so that the continued run has the bits of an uninterrupted one.
@@ -127,15 +122,13 @@ def train(
     """
     if objective.refresh is not None and objective.refresh_every % plan.steps_per_call:
         raise InputError(
-            f"config.steps_per_call {plan.steps_per_call}: must divide the {objective.refresh_every} steps between "
-            "two refreshes of this objective"
+            f"steps_per_call = {plan.steps_per_call}: must divide the {objective.refresh_every} steps between"
+            " two refreshes of this objective"
         )
-    root = jax.random.key(seed)
     store = CheckpointStore(workdir, plan.keep)
-    init_key = jax.random.fold_in(root, INIT)
-    state = _start(objective, store, init_key, data.example)
+    state = _start(objective, store, stream(seed, Stream.INIT), data.example)
     writer = metrics_lib.MetricsWriter(workdir, int(state.step))
-    run = _Run(objective, plan, data, root, store, writer, config, schedule, devices, draw, started)
+    run = _Run(objective, plan, data, seed, store, writer, config, schedule, devices, draw, started)
     try:
         with stop_on_signal() as stop:
             return run.go(state, stop)
@@ -157,9 +150,9 @@ class _Run:
     """One call of `train`: what does not change while it runs."""
 
     objective: Objective
-    plan: Plan
+    plan: PretrainPlan
     data: Data
-    root: jax.Array
+    seed: int
     store: CheckpointStore
     writer: metrics_lib.MetricsWriter
     config: dict[str, Any]
@@ -181,11 +174,11 @@ class _Run:
         measure = parallel.compile_evaluate(self.objective.evaluate, split_inputs=split, devices=devices)
         refresh = self._compile_refresh()
         inputs = self.data.train(step)
-        train_key = jax.random.fold_in(self.root, TRAIN)
+        train_key = stream(self.seed, Stream.STEP)
         total: Metrics | None = None
         queued: collections.deque[Metrics] = collections.deque()
         values: dict[str, float] = {}
-        with metrics_lib.progress_bar(plan.steps * plan.images_per_step, step * plan.images_per_step) as bar:
+        with metrics_lib.progress_bar(plan.steps * plan.batch_size, step * plan.batch_size) as bar:
             while step < plan.steps:
                 if refresh is not None and _due(step, self.objective.refresh_every):
                     state = self._refresh(refresh, state, step)
@@ -195,7 +188,7 @@ class _Run:
                 queued.append(metrics)
                 if len(queued) > IN_FLIGHT:
                     jax.block_until_ready(queued.popleft())
-                bar.update(plan.steps_per_call * plan.images_per_step)
+                bar.update(plan.steps_per_call * plan.batch_size)
                 last = step == plan.steps
                 log, save = _due(step, plan.log_every) or last, _due(step, plan.checkpoint_every) or last
                 evaluate = plan.eval_every and (_due(step, plan.eval_every) or last)
@@ -208,7 +201,8 @@ class _Run:
                 if self.draw is not None and (evaluate or last) and jax.process_index() == 0:
                     self.writer.pictures(step, self.draw(state))
                 if save or stopping:
-                    self.store.save(state, self.objective.encoder(state), self.config, values)
+                    others = {name: take(state) for name, take in self.objective.encoders.items()}
+                    self.store.save(state, self.objective.encoder(state), self.config, values, others)
                 if stopping and not last:
                     self.store.wait()
                     assert stop.number is not None
@@ -226,7 +220,7 @@ class _Run:
         compiled = parallel.compile_step(
             self.objective.refresh, split_inputs=self.data.split, devices=self.devices
         )
-        key = jax.random.fold_in(self.root, REFRESH)
+        key = stream(self.seed, Stream.REFRESH)
         return lambda state: compiled(state, key, self.data.example)
 
     def _refresh(self, refresh: Callable[[State], tuple[State, Metrics]], state: State, step: int) -> State:
@@ -273,7 +267,7 @@ class _Run:
         self.warned = message
 
     def _evaluate(self, measure: parallel.CompiledEvaluate, state: State, step: int) -> dict[str, float]:
-        key = jax.random.fold_in(self.root, EVAL)
+        key = stream(self.seed, Stream.EVALUATE)
         total: Metrics | None = None
         for number, inputs in enumerate(self.data.evaluate()):
             total = metrics_lib.add(total, measure(state, jax.random.fold_in(key, number), inputs))

@@ -2,98 +2,101 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import optax
 
+from ssl_single_image.schema import OneOf, Section, Within
 from ssl_single_image.types import InputError, PyTree
 
-OPTIMIZERS = ("sgd", "adam")
-SCHEDULES = ("constant", "step", "cosine", "exponential")
 
+@dataclasses.dataclass(frozen=True)
+class Optimizer(Section):
+    """An optimiser with its schedule; the defaults are RotNet's (Gidaris et al. 2018).
 
-def make_schedule(config: Mapping[str, Any], steps: int) -> optax.Schedule:
-    """Learning rate as a function of the step.
-
-    Args:
-      config: `schedule` ("constant"; "step": multiplied by `factors` at `boundaries`, given as fractions of the
-        run so that a longer run keeps its shape; "cosine": to 0 at the end; "exponential": constant up to the first
-        of `boundaries`, from there decaying to the first of `factors` at the end), `learning_rate`, `boundaries`,
-        `factors`, `warmup` (fraction of the run over which the rate rises linearly from 0).
-      steps: length of the run.
+    Attributes:
+      name: "sgd", with momentum, or "adam".
+      learning_rate: the highest.
+      schedule: "constant"; "step", multiplied by `factors` at `boundaries`; "cosine", to 0 at the end; "exponential",
+        constant up to the first of `boundaries`, from there decaying to the first of `factors` at the end.
+      boundaries: ascending fractions of the run, so that a longer run keeps its shape.
+      factors: one for each boundary.
+      warmup: fraction of the run over which the rate rises linearly from 0.
+      momentum: of "sgd"; 0: none.
+      nesterov: of "sgd".
+      weight_decay: added to the gradient before momentum, as the published systems do.
+      decay_gains: whether weight decay includes the gains of batch norm.
+      b1: of "adam".
+      b2: of "adam".
 
     Raises:
-      InputError: unknown schedule, or fields that contradict each other.
+      InputError: a value out of range, or fields that contradict each other.
     """
-    peak, warmup = config["learning_rate"], round(config["warmup"] * steps)
-    if not peak > 0:
-        raise InputError(f"optimizer.learning_rate {peak}: must be above 0")
-    if not 0 <= config["warmup"] < 1:
-        raise InputError(f"optimizer.warmup {config['warmup']}: a fraction of the run, in [0, 1)")
-    if config["schedule"] == "constant":
+
+    TITLE = "optimizer"
+
+    name: Annotated[str, OneOf("sgd", "adam")] = "sgd"
+    learning_rate: Annotated[float, Within(0, ends="(]")] = 0.05
+    schedule: Annotated[str, OneOf("constant", "step", "cosine", "exponential")] = "cosine"
+    boundaries: Annotated[tuple[float, ...], Within(0, 1, "[)")] = (0.3, 0.6, 0.8)
+    factors: Annotated[tuple[float, ...], Within(0, 1, "(]")] = (0.1, 0.1, 0.1)
+    warmup: Annotated[float, Within(0, 1, "[)")] = 0.0
+    momentum: Annotated[float, Within(0, 1, "[)")] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Within(0)] = 5e-4
+    decay_gains: bool = True
+    b1: Annotated[float, Within(0, 1, "[)")] = 0.9
+    b2: Annotated[float, Within(0, 1, "[)")] = 0.999
+
+    def check(self) -> None:
+        if self.schedule == "exponential" and not (self.boundaries and self.factors):
+            raise InputError(
+                "optimizer.boundaries and optimizer.factors: the exponential schedule needs one value of each, where"
+                " the decay starts and what it ends at"
+            )
+        if self.schedule == "step" and len(self.boundaries) != len(self.factors):
+            raise InputError(
+                f"optimizer.boundaries has {len(self.boundaries)} values and optimizer.factors {len(self.factors)}:"
+                " must be one factor for each boundary"
+            )
+        if list(self.boundaries) != sorted(set(self.boundaries)):
+            raise InputError(f"optimizer.boundaries = {self.boundaries}: must be ascending")
+        if self.schedule == "step" and 0 in self.boundaries:
+            raise InputError(f"optimizer.boundaries = {self.boundaries}: a step must lie in (0, 1)")
+
+
+def make_schedule(optimizer: Optimizer, steps: int) -> optax.Schedule:
+    """Learning rate as a function of the step, for a run of `steps` steps."""
+    peak, warmup = optimizer.learning_rate, round(optimizer.warmup * steps)
+    if optimizer.schedule == "constant":
         main = optax.constant_schedule(peak)
-    elif config["schedule"] == "step":
-        main = _steps(peak, tuple(config["boundaries"]), tuple(config["factors"]), steps, warmup)
-    elif config["schedule"] == "cosine":
+    elif optimizer.schedule == "step":
+        pairs = zip(optimizer.boundaries, optimizer.factors, strict=True)
+        main = optax.piecewise_constant_schedule(peak, {round(b * steps) - warmup: f for b, f in pairs})
+    elif optimizer.schedule == "cosine":
         main = optax.cosine_decay_schedule(peak, max(1, steps - warmup))
-    elif config["schedule"] == "exponential":
-        main = _exponential(peak, config["boundaries"][0], config["factors"][0], steps, warmup)
     else:
-        raise InputError(f"optimizer.schedule {config['schedule']!r}: expected one of {', '.join(SCHEDULES)}")
+        begin = round(optimizer.boundaries[0] * steps)
+        main = optax.exponential_decay(peak, steps - begin, optimizer.factors[0], max(0, begin - warmup))
     if not warmup:
         return main
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
 
 
-def _steps(
-    peak: float, boundaries: tuple[float, ...], factors: tuple[float, ...], steps: int, warmup: int
-) -> optax.Schedule:
-    if len(boundaries) != len(factors):
-        raise InputError(
-            f"optimizer.boundaries has {len(boundaries)} values and optimizer.factors {len(factors)}: one factor each"
-        )
-    if list(boundaries) != sorted(boundaries) or not all(0 < b < 1 for b in boundaries):
-        raise InputError(f"optimizer.boundaries {boundaries}: ascending fractions of the run, each in (0, 1)")
-    at = {round(b * steps) - warmup: f for b, f in zip(boundaries, factors, strict=True)}
-    return optax.piecewise_constant_schedule(peak, at)
-
-
-def _exponential(peak: float, boundary: float, factor: float, steps: int, warmup: int) -> optax.Schedule:
-    if not 0 <= boundary < 1 or not 0 < factor < 1:
-        raise InputError(
-            f"optimizer.boundaries[0] {boundary}, factors[0] {factor}: where the decay starts, in [0, 1), and "
-            "what it ends at, in (0, 1)"
-        )
-    begin = round(boundary * steps)
-    return optax.exponential_decay(peak, steps - begin, factor, max(0, begin - warmup))
-
-
-def make_optimizer(config: Mapping[str, Any], schedule: optax.Schedule) -> optax.GradientTransformation:
-    """SGD with (Nesterov) momentum, or Adam.
-
-    Weight decay is added to the gradient before momentum, for every parameter, as the published systems do;
-    with `decay_gains` false the gains of batch norm are left out.
-
-    Args:
-      config: `name`, `momentum`, `nesterov`, `weight_decay`, `decay_gains`, `b1`, `b2`.
-      schedule: the learning rate.
-
-    Raises:
-      InputError: unknown name.
-    """
+def make_optimizer(optimizer: Optimizer, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """SGD with (Nesterov) momentum, or Adam, with weight decay."""
     makers: dict[str, Callable[[], optax.GradientTransformation]] = {
-        "sgd": lambda: optax.sgd(schedule, momentum=config["momentum"] or None, nesterov=config["nesterov"]),
-        "adam": lambda: optax.adam(schedule, b1=config["b1"], b2=config["b2"]),
+        "sgd": lambda: optax.sgd(schedule, momentum=optimizer.momentum or None, nesterov=optimizer.nesterov),
+        "adam": lambda: optax.adam(schedule, b1=optimizer.b1, b2=optimizer.b2),
     }
-    if config["name"] not in makers:
-        raise InputError(f"optimizer.name {config['name']!r}: expected one of {', '.join(OPTIMIZERS)}")
-    optimizer = makers[config["name"]]()
-    if config["weight_decay"]:
-        mask = None if config.get("decay_gains", True) else _not_gains
-        return optax.chain(optax.add_decayed_weights(config["weight_decay"], mask), optimizer)
-    return optimizer
+    made = makers[optimizer.name]()
+    if not optimizer.weight_decay:
+        return made
+    mask = None if optimizer.decay_gains else _not_gains
+    return optax.chain(optax.add_decayed_weights(optimizer.weight_decay, mask), made)
 
 
 def _not_gains(params: PyTree) -> PyTree:

@@ -21,7 +21,7 @@ That befalls every other step."""
 
 def make(name, sync=True):
     crop = augment.CropSpec.preset("paper", 32).replace(min_area=0.05)
-    spec = EncoderSpec("cifar32", {}, 32, models.MEAN, models.STD)
+    spec = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
     optimizer = optax.sgd(0.02, momentum=0.9)
     options = deepcluster.Options(clusters=10, components=8) if name == "deepcluster" else None
     return OBJECTIVES[name].make(

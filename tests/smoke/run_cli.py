@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ssl_single_image.training.checkpoint import load_encoder
+from ssl_single_image.runs import load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator
 
 import jax
@@ -12,8 +11,8 @@ import pytest
 
 from ssl_single_image import models
 from ssl_single_image.datasets import LabelledSet, MemorySplit
-from ssl_single_image.models.layers import ConvSpec, ConvTrunk
-from ssl_single_image.training import LoadedEncoder
+from ssl_single_image.models.layers import ConvSpec, ConvTrunk, FCHead
+from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import Batch, EncoderSpec, EncoderVariables
 
 SIDE = 16
@@ -24,9 +23,15 @@ LAYERS = (ConvSpec(8, 3, padding=1, pool=(2, 2)), ConvSpec(12, 3, padding=1))
 @pytest.fixture(autouse=True, scope="module")
 def tiny_backbone() -> Iterator[None]:
     """Registers the backbone; import it in a module to have it there."""
-    module = types.SimpleNamespace(backbone=lambda **shared: ConvTrunk(LAYERS, **shared))
+    trunk = models.Backbone(
+        build=lambda options, **shared: ConvTrunk(LAYERS, **shared),
+        head=lambda outputs, options, **shared: FCHead((8,), outputs, **shared),
+        input_size=SIDE,
+        smallest=2,
+        parameters=0,
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(models.BACKBONES, "tiny", module)
+        patch.setitem(models.BACKBONES, "tiny", trunk)
         yield
 
 

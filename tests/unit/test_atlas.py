@@ -19,7 +19,7 @@ from ssl_single_image.types import InputError
 
 def level_of(atlas: images.Atlas, image: int, level: int) -> np.ndarray:
     h, w, s, o = (int(t[image, level]) for t in (atlas.height, atlas.width, atlas.stride, atlas.offset))
-    words = np.asarray(atlas.words)[o + np.arange(h)[:, None] * s + np.arange(w)]
+    words = np.asarray(atlas.texels)[o + np.arange(h)[:, None] * s + np.arange(w)]
     return np.stack([words >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)
 
 
@@ -73,14 +73,14 @@ def test_coordinates_are_exact_at_odd_sizes(side: int) -> None:
 
 def test_a_flat_image_stays_flat() -> None:
     atlas = images.build_atlas([np.full((37, 51, 3), 201, np.uint8)])
-    assert set(np.asarray(atlas.words).tolist()) == {201 | 201 << 8 | 201 << 16}
+    assert set(np.asarray(atlas.texels).tolist()) == {201 | 201 << 8 | 201 << 16}
 
 
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = noise(50, 33)
     whole = images.build_atlas([picture])
     monkeypatch.setattr(atlas_module, "_STRIP", 7)
-    np.testing.assert_array_equal(whole.words, images.build_atlas([picture]).words)
+    np.testing.assert_array_equal(whole.texels, images.build_atlas([picture]).texels)
 
 
 def test_batch_atlas_equals_built_atlas() -> None:

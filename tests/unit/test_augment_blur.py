@@ -41,7 +41,7 @@ def test_is_close_to_pillow() -> None:
 
 def test_law() -> None:
     u = jax.random.uniform(jax.random.key(0), (4000, blur.UNIFORMS))
-    sigma = np.asarray(jax.vmap(lambda u: blur.draw_sigma(u, SPEC))(u))
+    sigma = np.asarray(jax.vmap(lambda u: blur.sample_sigma(u, SPEC))(u))
     on = sigma > 0
     assert stats.binomtest(int(on.sum()), 4000, 0.5).pvalue > 1e-3
     assert stats.kstest(sigma[on], stats.uniform.cdf, args=(0.1, 1.9)).pvalue > 1e-3

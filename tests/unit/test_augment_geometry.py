@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from ssl_single_image import augment, images
-from ssl_single_image.augment.geometry import UNIFORMS, Geometry, affine_matrix, draw_geometry
+from ssl_single_image.augment.geometry import UNIFORMS, Geometry, affine_matrix, sample_geometry
 
 COUNT = 4000
 
@@ -26,7 +26,7 @@ def tables(*shapes: tuple[int, int]) -> images.Atlas:
 
 @functools.cache
 def sampler(spec: augment.CropSpec) -> Callable[[jax.Array, images.Atlas], Geometry]:
-    return jax.jit(jax.vmap(lambda u, atlas: draw_geometry(u, atlas, spec), (0, None)))
+    return jax.jit(jax.vmap(lambda u, atlas: sample_geometry(u, atlas, spec), (0, None)))
 
 
 def drawn(spec: augment.CropSpec, *shapes: tuple[int, int]) -> Geometry:
@@ -151,6 +151,6 @@ def test_choice_among_images() -> None:
         image = drawn(spec.replace(image_choice=choice), *shapes).image
         expected = np.array(weights) / sum(weights) * COUNT
         assert stats.chisquare(np.bincount(image, minlength=3), expected).pvalue > 1e-3
-    fixed = draw_geometry(jnp.full(UNIFORMS, 0.3), tables(*shapes), spec, image=jnp.int32(2))
+    fixed = sample_geometry(jnp.full(UNIFORMS, 0.3), tables(*shapes), spec, image=jnp.int32(2))
     assert int(fixed.image) == 2
     assert float(fixed.extent[0]) <= 30.001

@@ -30,7 +30,7 @@ def tiles(name: str) -> np.ndarray:
 
 def draws(spec: augment.CropSpec, count: int = COUNT) -> photometric.Jitter:
     u = jax.random.uniform(jax.random.key(5), (count, photometric.UNIFORMS))
-    return jax.vmap(lambda u: photometric.draw_jitter(u, spec))(u)
+    return jax.vmap(lambda u: photometric.sample_jitter(u, spec))(u)
 
 
 def jittered(pixels: np.ndarray, jitter: photometric.Jitter, spec: augment.CropSpec) -> np.ndarray:

@@ -32,8 +32,8 @@ def look_up(
         jnp.asarray(matrix, jnp.float32)[None],
         jnp.asarray(centre, jnp.float32)[None],
     )
-    words = resample.lookup(atlas.words, place, jnp.asarray(True), size=size, interpolation=kind)
-    return 255 * np.asarray(resample.interleave(words))[0]
+    packed = resample.lookup(atlas.texels, place, jnp.asarray(True), size=size, interpolation=kind)
+    return 255 * np.asarray(resample.interleave(packed))[0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,10 +94,10 @@ def test_tiny_images_and_points_beyond_the_border(kind: str, shape: tuple[int, i
 
 def test_packed_pixels_come_back() -> None:
     planes = tuple(jnp.asarray(np.random.default_rng(i).random((2, 5, 5)), jnp.float32) for i in range(3))
-    words = resample.pack(planes)
-    for plane, again in zip(planes, resample.unpack(words), strict=True):
+    packed = resample.pack(planes)
+    for plane, again in zip(planes, resample.unpack(packed), strict=True):
         np.testing.assert_allclose(again, plane, atol=0.5 / 1020 + 1e-6)
-    np.testing.assert_array_equal(resample.interleave(words), np.stack(resample.unpack(words), -1))
+    np.testing.assert_array_equal(resample.interleave(packed), np.stack(resample.unpack(packed), -1))
     ends = resample.unpack(resample.pack((jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1)), jnp.ones((1, 1, 1)))))
     assert [float(e[0, 0, 0]) for e in ends] == [0, 1, 1]
 

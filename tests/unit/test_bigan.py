@@ -10,12 +10,15 @@ import optax
 import pytest
 
 from ssl_single_image import augment, images, models
-from ssl_single_image.models.convolution import upsampling_conv2d
-from ssl_single_image.objectives import OBJECTIVES, Setup, bigan, inversion
-from ssl_single_image.training.checkpoint import CheckpointStore
+from ssl_single_image.objectives import OBJECTIVES, Setup
+from ssl_single_image.objectives.bigan import Options
+from ssl_single_image.objectives.bigan import networks as nets
+from ssl_single_image.objectives.bigan import objective as method
+from ssl_single_image.ops.convolution import upsampling_conv2d
+from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import EncoderSpec, InputError
 
-OPTIONS = bigan.Options(latent=5, width=4)
+OPTIONS = Options(latent=5, width=4)
 
 
 def setup(size=16, batch_size=6, optimizer=None, options=OPTIONS):
@@ -38,10 +41,10 @@ def test_the_losses_are_binary_cross_entropies():
     p, q = 1 / (1 + np.exp(-real)), 1 / (1 + np.exp(-made))
     logits = (jnp.asarray(real), jnp.asarray(made))
     want = -(np.log(p).mean() + np.log(1 - q).mean()) / 2
-    np.testing.assert_allclose(bigan.discriminator_loss(logits), want, rtol=1e-6)
-    np.testing.assert_allclose(bigan.pair_loss(logits), -(np.log(1 - p) + np.log(q)).mean() / 2, rtol=1e-6)
+    np.testing.assert_allclose(method.discriminator_loss(logits), want, rtol=1e-6)
+    np.testing.assert_allclose(method.pair_loss(logits), -(np.log(1 - p) + np.log(q)).mean() / 2, rtol=1e-6)
     smooth = -((0.9 * np.log(p) + 0.1 * np.log(1 - p)).mean() + np.log(1 - q).mean()) / 2
-    np.testing.assert_allclose(bigan.discriminator_loss(logits, 0.1), smooth, rtol=1e-6)
+    np.testing.assert_allclose(method.discriminator_loss(logits, 0.1), smooth, rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [3, 5, 7])
@@ -62,10 +65,10 @@ def test_upsampling_is_the_transpose_of_a_strided_convolution(size):
 def test_each_network_descends_its_own_loss():
     """The step's three gradients against plain differentiation of one loss at a time, the other networks held."""
     ours = setup()
-    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
+    state = jax.jit(partial(method.init_state, ours))(jax.random.key(0))
     key, crops = jax.random.key(7), crops_of(6, 16)
-    after, metrics = jax.jit(partial(bigan.update, ours, axis_name=None))(state, key, crops)
-    networks, z = inversion.build(ours), inversion.prior(ours, key, None)
+    after, metrics = jax.jit(partial(method.update, ours, axis_name=None))(state, key, crops)
+    networks, z = nets.build(ours), nets.prior(ours, key, None)
 
     def logits(params):
         def run(name, network, *inputs):
@@ -79,8 +82,8 @@ def test_each_network_descends_its_own_loss():
 
     @jax.jit
     def gradients(params):
-        own = jax.value_and_grad(lambda p: bigan.discriminator_loss(logits(p)))(params)
-        return own, jax.grad(lambda p: bigan.pair_loss(logits(p)))(params)
+        own = jax.value_and_grad(lambda p: method.discriminator_loss(logits(p)))(params)
+        return own, jax.grad(lambda p: method.pair_loss(logits(p)))(params)
 
     (loss, own), opposite = gradients(state.params)
     np.testing.assert_allclose(float(metrics["loss"][0]) / 6, loss, rtol=1e-5)
@@ -101,15 +104,15 @@ def test_loss_against_pytorch():
     import torch_bigan
 
     ours = setup()
-    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(1))
+    state = jax.jit(partial(method.init_state, ours))(jax.random.key(1))
     key, crops = jax.random.key(2), crops_of(6, 16)
-    after, metrics = jax.jit(partial(bigan.update, ours, axis_name=None))(state, key, crops)
+    after, metrics = jax.jit(partial(method.update, ours, axis_name=None))(state, key, crops)
     tensors = torch_bigan.tensors(state.params)
     real, made = torch_bigan.logits(
         tensors,
         torch.tensor(np.asarray(ours.normalise(crops))),
         torch.tensor(np.asarray(2 * crops - 1)),
-        torch.tensor(np.asarray(inversion.prior(ours, key, None))),
+        torch.tensor(np.asarray(nets.prior(ours, key, None))),
     )
     entropy = torch.nn.functional.binary_cross_entropy_with_logits
     own = (entropy(real, torch.ones(6)) + entropy(made, torch.zeros(6))) / 2
@@ -134,8 +137,8 @@ def test_the_options_in_use_for_stability(atlas):
         OPTIONS, normalise_codes=True, spectral_norm=True, label_smoothing=0.1, ema=0.9
     )
     ours = setup(options=options, optimizer=optax.adam(1e-3))
-    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
-    after, metrics = jax.jit(partial(bigan.update, ours, axis_name=None))(
+    state = jax.jit(partial(method.init_state, ours))(jax.random.key(0))
+    after, metrics = jax.jit(partial(method.update, ours, axis_name=None))(
         state, jax.random.key(1), crops_of(6, 16)
     )
     assert all(np.isfinite(float(total)) for total, _ in metrics.values())
@@ -143,7 +146,7 @@ def test_the_options_in_use_for_stability(atlas):
         old, got = (s.extras["ema"][kind]["encoder"] for s in (state, after))
         want = jax.tree.map(lambda a, b: 0.9 * a + 0.1 * b, old, getattr(after, kind)["encoder"])
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), got, want)
-    loaded = bigan.make(ours).encoder(after)
+    loaded = method.make(ours).encoder(after)
     kernel = after.extras["ema"]["params"]["encoder"]["backbone"]["conv1"]["kernel"]
     np.testing.assert_array_equal(loaded.params["conv1"]["kernel"], kernel)
     assert (kernel != after.params["encoder"]["backbone"]["conv1"]["kernel"]).any()
@@ -151,7 +154,7 @@ def test_the_options_in_use_for_stability(atlas):
 
 def test_a_restored_state_goes_on_with_the_same_bits(tmp_path, atlas):
     ours = setup(options=dataclasses.replace(OPTIONS, ema=0.9), optimizer=optax.adam(1e-3))
-    objective = bigan.make(ours)
+    objective = method.make(ours)
     step = jax.jit(
         lambda s: objective.step(s, jax.random.fold_in(jax.random.key(1), s.step), atlas, axis_name=None)[0]
     )
@@ -166,13 +169,13 @@ def test_a_restored_state_goes_on_with_the_same_bits(tmp_path, atlas):
 
 def test_what_it_shows(atlas):
     ours = setup()
-    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
-    pictures = jax.jit(bigan.make(ours).pictures)(state, jax.random.key(0), atlas)
+    state = jax.jit(partial(method.init_state, ours))(jax.random.key(0))
+    pictures = jax.jit(method.make(ours).pictures)(state, jax.random.key(0), atlas)
     rows = pictures["samples"]
     assert rows.titles[:3] == ("held-out crops x", "G(E(x))", "G(z)")
-    assert len(rows.tiles) == len(rows.titles) == 2 + bigan.SAMPLE_ROWS
+    assert len(rows.tiles) == len(rows.titles) == 2 + method.SAMPLE_ROWS
     for row in rows.tiles:
-        assert row.shape == (bigan.GRID, 16, 16, 3)
+        assert row.shape == (method.GRID, 16, 16, 3)
         assert row.min() >= 0
         assert row.max() <= 1
 
@@ -186,8 +189,8 @@ def test_what_it_shows(atlas):
     ],
 )
 def test_collapse_is_named(means, words):
-    assert words in bigan.warning(means)
-    assert bool(bigan.warning(means)) == bool(words)
+    assert words in method.warning(means)
+    assert bool(method.warning(means)) == bool(words)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +210,7 @@ def test_options_out_of_range_are_refused(fields, words):
 @pytest.mark.parametrize("size", [8, 48])
 def test_a_size_that_two_or_more_doublings_never_give_is_refused(size):
     with pytest.raises(InputError, match=f"image_size {size}"):
-        bigan.make(setup(options=bigan.Options(image_size=size)))
+        method.make(setup(options=Options(image_size=size)))
 
 
 def test_the_pair_learns_to_invert_itself():
@@ -215,7 +218,7 @@ def test_the_pair_learns_to_invert_itself():
 
     After the 700 steps the ratio was 3.3; it is 1 for untrained networks.
     """
-    ours = setup(batch_size=32, optimizer=optax.adam(1e-3, b1=0.5), options=bigan.Options(latent=2, width=16))
+    ours = setup(batch_size=32, optimizer=optax.adam(1e-3, b1=0.5), options=Options(latent=2, width=16))
 
     def batch(key):
         red_green = jax.random.uniform(key, (32, 2))
@@ -225,17 +228,17 @@ def test_the_pair_learns_to_invert_itself():
     @jax.jit
     def train(state, key):
         def one(state, key):
-            return bigan.update(ours, state, key, batch(key), axis_name=None)
+            return method.update(ours, state, key, batch(key), axis_name=None)
 
         return jax.lax.scan(one, state, jax.random.split(key, 700))[0]
 
     @jax.jit
     def distances(state):
-        z = inversion.prior(ours, jax.random.key(2), None)
-        metrics = bigan.measure(ours, state, batch(jax.random.key(3)), z, None)
+        z = nets.prior(ours, jax.random.key(2), None)
+        metrics = method.measure(ours, state, batch(jax.random.key(3)), z, None)
         return metrics["latent"][0], metrics["latent_shuffled"][0]
 
-    state = jax.jit(partial(bigan.init_state, ours))(jax.random.key(0))
+    state = jax.jit(partial(method.init_state, ours))(jax.random.key(0))
     own, others = distances(state)
     assert own * 1.1 > others
     own, others = distances(train(state, jax.random.key(1)))

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 from ssl_single_image import models
-from ssl_single_image.training.checkpoint import CheckpointStore, load_encoder
+from ssl_single_image.runs import load_encoder
+from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, State
 
 SPEC = EncoderSpec("cifar32", {"sobel": False}, 32, models.MEAN, models.STD)
@@ -77,11 +78,13 @@ def test_encoder_references(tmp_path, encoder):
 
 
 def test_untrained_references():
-    first, again, other = (load_encoder(f"random:{name}") for name in ("cifar32", "cifar32@0", "cifar32@1"))
+    first, again, other = (
+        load_encoder(f"random:{name}") for name in ("alexnet32", "alexnet32@0", "alexnet32@1")
+    )
     kernels = [np.asarray(e.encoder.params["conv2"]["kernel"]) for e in (first, again, other)]
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert np.abs(kernels[0] - kernels[2]).max() > 0.01
-    for reference, words in [("random:alexnot", "alexnet"), ("random:cifar32@x", "whole number")]:
+    for reference, words in [("random:alexnot", "alexnet"), ("random:alexnet32@x", "whole number")]:
         with pytest.raises(InputError, match=words):
             load_encoder(reference)
 

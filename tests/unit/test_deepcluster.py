@@ -11,17 +11,19 @@ import optax
 import pytest
 
 from ssl_single_image import augment, clustering, images, models
-from ssl_single_image.objectives import OBJECTIVES, Setup, assignment, common, deepcluster
+from ssl_single_image.objectives import OBJECTIVES, Setup, common
+from ssl_single_image.objectives.deepcluster import Options, assignment, refresh
+from ssl_single_image.objectives.deepcluster import objective as method
 from ssl_single_image.training import loop
 from ssl_single_image.types import EncoderSpec, InputError
 
-OPTIONS = deepcluster.Options(clusters=6, components=4, iterations=5)
+OPTIONS = Options(clusters=6, components=4, iterations=5)
 OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9))
 
 
 def setup(crops=26, batch_size=4, options=OPTIONS, **changes):
     crop = augment.CropSpec.preset("paper", 16).replace(min_area=0.05)
-    spec = EncoderSpec("cifar32", {}, 16, models.MEAN, models.STD)
+    spec = EncoderSpec("alexnet32", {}, 16, models.MEAN, models.STD)
     return Setup(spec, crop, crops, batch_size, 3, OPTIMIZER, view_hflip=0.5, options=options, **changes)
 
 
@@ -33,7 +35,7 @@ def atlas():
 @pytest.fixture(scope="module")
 def refreshed(atlas):
     """A state of the first epoch, with momentum, before and after a refresh, and the refresh's metrics."""
-    objective = deepcluster.make(setup())
+    objective = method.make(setup())
     state = jax.jit(objective.init)(jax.random.key(0), atlas)
     state, _ = jax.jit(partial(objective.step, axis_name=None))(state, jax.random.key(1), atlas)
     after, metrics = jax.jit(partial(objective.refresh, axis_name=None))(state, jax.random.key(2), atlas)
@@ -103,8 +105,8 @@ def test_epochs_differ_and_do_not_depend_on_how_they_are_cut():
 
 def test_a_step_sees_views_of_the_crops_that_their_labels_mean(atlas):
     ours = setup()
-    state = jax.jit(deepcluster.make(ours).init)(jax.random.key(0), atlas)
-    draw = jax.jit(lambda state: deepcluster.training_crops(ours, state, atlas, None))
+    state = jax.jit(method.make(ours).init)(jax.random.key(0), atlas)
+    draw = jax.jit(lambda state: method.training_crops(ours, state, atlas, None))
     whole = jnp.arange(26, dtype=jnp.uint32)
     everything = jax.jit(lambda: augment.render_crops(atlas, common.crops_key(ours.seed), whole, ours.crop))()
     for step in (0, 5, 6, 13):
@@ -126,9 +128,9 @@ def test_features_are_what_the_options_say(atlas, refreshed):
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         logits = setup().network(6).apply(variables, x, train=False)[0]
         backbone = {name: value["backbone"] for name, value in variables.items()}
-        trunk = models.build_backbone("cifar32", {}).apply(backbone, x, train=False)[0]
-        head = deepcluster.features(setup(), state, atlas, places)
-        return head, logits, trunk, deepcluster.features(setup(options=trunk_options), state, atlas, places)
+        trunk = models.build_backbone("alexnet32", {}).apply(backbone, x, train=False)[0]
+        head = refresh.features(setup(), state, atlas, places)
+        return head, logits, trunk, refresh.features(setup(options=trunk_options), state, atlas, places)
 
     state = refreshed[0]
     head, logits, trunk, from_trunk = run(state)
@@ -179,11 +181,9 @@ def test_pca_can_be_fitted_on_some_of_the_crops(atlas, refreshed):
     def run(state):
         every = jnp.arange(28, dtype=jnp.uint32) % 26
         drawn = augment.permute_index(key, every[:8], 26)
-        pca = clustering.fit_pca(deepcluster.features(some, state, atlas, drawn), 4)
-        want = clustering.l2_normalise(
-            clustering.project(pca, deepcluster.features(some, state, atlas, every))
-        )
-        return want, *deepcluster._points(some, state, key, atlas, None)
+        pca = clustering.fit_pca(refresh.features(some, state, atlas, drawn), 4)
+        want = clustering.l2_normalise(clustering.project(pca, refresh.features(some, state, atlas, every)))
+        return want, *refresh._points(some, state, key, atlas, None)
 
     want, points, inside = run(state)
     np.testing.assert_array_equal(inside, [1] * 26 + [0] * 2)
@@ -195,8 +195,8 @@ def test_a_resumed_run_has_the_same_bits(tmp_path, atlas):
     data = loop.Data(atlas, lambda step: itertools.repeat(atlas), lambda: [atlas], split=False)
 
     def run(workdir, steps):
-        plan = loop.Plan(steps, 4, log_every=2, eval_every=0, checkpoint_every=2)
-        objective = deepcluster.make(setup())
+        plan = loop.PretrainPlan(steps, 4, log_every=2, eval_every=0, checkpoint_every=2)
+        objective = method.make(setup())
         return loop.train(
             objective, plan, data, seed=7, workdir=workdir, config={}, devices=jax.devices()[:1]
         )
@@ -216,9 +216,9 @@ def test_a_resumed_run_has_the_same_bits(tmp_path, atlas):
 
 
 def test_what_it_shows(atlas, refreshed):
-    rows = jax.jit(deepcluster.make(setup()).pictures)(refreshed[1], jax.random.key(0), atlas)["clusters"]
+    rows = jax.jit(method.make(setup()).pictures)(refreshed[1], jax.random.key(0), atlas)["clusters"]
     assert len(rows.tiles) == len(rows.titles) == 12
-    assert {row.shape for row in rows.tiles} == {(deepcluster.GRID, 16, 16, 3)}
+    assert {row.shape for row in rows.tiles} == {(method.GRID, 16, 16, 3)}
     assert rows.titles[0].startswith("the 6 tightest")
     assert rows.titles[6] == "6 clusters at random"
 
@@ -248,4 +248,4 @@ def test_options_out_of_range_are_refused(fields, words):
 )
 def test_settings_that_contradict_each_other_are_refused(changes, words):
     with pytest.raises(InputError, match=words):
-        deepcluster.make(setup(**changes))
+        method.make(setup(**changes))

@@ -17,7 +17,8 @@ from array_record.python import array_record_module
 from PIL import Image
 
 from ssl_single_image import augment, images
-from ssl_single_image.cli import common, export, sample
+from ssl_single_image.cli import common
+from ssl_single_image.experiments import export, layouts
 from ssl_single_image.objectives.common import crops_key
 
 SPEC = augment.CropSpec.preset("paper", 8)
@@ -26,8 +27,8 @@ COUNT = 25
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "_FOLDER_SHARD", 10)
-    monkeypatch.setattr(export, "_RECORD_SHARD", 10)
+    monkeypatch.setattr(layouts, "_FOLDER_SHARD", 10)
+    monkeypatch.setattr(layouts, "_RECORD_SHARD", 10)
     monkeypatch.setattr(export, "_PIXELS_AT_ONCE", 4 * SPEC.size**2)
 
 
@@ -42,7 +43,7 @@ def expected() -> np.ndarray:
 def command(target: Path, *words: str) -> int:
     fixed = ["--image=builtin:coffee", f"--size={SPEC.size}", f"--count={COUNT}", "--seed=3"]
     with pytest.raises(SystemExit) as caught:
-        common.run("sample", sample.main, ["sample", f"--export={target}", *fixed, *words])
+        common.run("sample", ["sample", f"--export={target}", *fixed, *words])
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
@@ -96,8 +97,8 @@ def test_a_stopped_export_goes_on_to_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     assert command(tmp_path / "whole", f"--format={form}") == 0
-    write = export.Folder.write if form == "png" else export.Records.write
-    layout = export.Folder if form == "png" else export.Records
+    write = layouts.Folder.write if form == "png" else layouts.Records.write
+    layout = layouts.Folder if form == "png" else layouts.Records
 
     def stopped(self, number: int, first: int, encoded: list[bytes]) -> None:
         write(self, number, first, encoded)

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_single_image.models import convolution, layers, pooling
+from ssl_single_image.models import layers
+from ssl_single_image.ops import convolution, pooling
 
 
 def reference(x, kernel, stride, padding):

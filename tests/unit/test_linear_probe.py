@@ -26,7 +26,7 @@ def encoder():
 
 
 def make_setup(**changes) -> linear.Setup:
-    shapes = linear.tap_shapes(SPEC)
+    shapes = linear.activation_shapes(SPEC)
     pools = pooling.choose(shapes, "adaptive", 256)
     features = {layer: pooling.features(pool, shapes[layer]) for layer, pool in pools.items()}
     setup = linear.Setup(SPEC, pools, features, 3, 8, 0, optax.sgd(0.05, momentum=0.9))
@@ -61,7 +61,7 @@ def test_window_pooling_pads_with_nothing():
 
 def test_published_feature_counts():
     spec = EncoderSpec("alexnet", {}, 224, models.MEAN, models.STD)
-    shapes = linear.tap_shapes(spec)
+    shapes = linear.activation_shapes(spec)
     pools = pooling.choose(shapes, "adaptive", 9600)
     assert [pool.side for pool in pools.values()] == [12, 7, 5, 6, 6]
     counts = [pooling.features(pool, shapes[layer]) for layer, pool in pools.items()]
@@ -69,7 +69,9 @@ def test_published_feature_counts():
 
 
 def test_published_windows_of_deepcluster():
-    shapes = linear.tap_shapes(EncoderSpec("alexnet", {"width": "deepcluster"}, 224, models.MEAN, models.STD))
+    shapes = linear.activation_shapes(
+        EncoderSpec("alexnet", {"variant": "deepcluster"}, 224, models.MEAN, models.STD)
+    )
     windows = {"conv1": (6, 6, 3), "conv2": (4, 4), "conv3": (3, 3, 1), "conv4": (3, 3, 1), "conv5": (2, 2)}
     pools = pooling.choose(shapes, windows, 0)
     counts = [pooling.features(pool, shapes[layer]) for layer, pool in pools.items()]

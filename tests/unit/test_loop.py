@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from ssl_single_image import models
-from ssl_single_image.training import checkpoint, loop
+from ssl_single_image.runs import checkpoint
+from ssl_single_image.training import loop
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, Objective, State
 
-SPEC = EncoderSpec("cifar32", {}, 32, models.MEAN, models.STD)
+SPEC = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
 OPTIMIZER = optax.sgd(0.05, momentum=0.9)
 
 
@@ -57,7 +58,7 @@ def data(step_dependent=False):
 
 
 def run(workdir, steps=12, objective=None, inputs=None, draw=None, **changes):
-    plan = loop.Plan(**{"steps": steps, "images_per_step": 8, "log_every": 2, "eval_every": 4,
+    plan = loop.PretrainPlan(**{"steps": steps, "batch_size": 8, "log_every": 2, "eval_every": 4,
                         "checkpoint_every": 4, "keep": 2} | changes)  # fmt: skip
     devices = jax.devices()[:1]
     return loop.train(
@@ -153,7 +154,7 @@ def test_a_signal_saves_and_stops_and_the_rest_follows_later(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"steps": 0}, "steps 0"),
+        ({"steps": 0}, "steps = 0"),
         ({"log_every": 3, "steps_per_call": 2}, "multiple"),
         ({"eval_every": -1}, "eval_every"),
     ],
@@ -219,5 +220,5 @@ def test_a_resumed_run_refreshes_where_an_uninterrupted_one_does(tmp_path, stop)
 
 
 def test_calls_of_several_steps_must_end_where_refreshes_are_due(tmp_path):
-    with pytest.raises(InputError, match="steps_per_call 2: must divide the 3 steps"):
+    with pytest.raises(InputError, match="steps_per_call = 2: must divide the 3 steps"):
         run(tmp_path, objective=refreshing_objective(), steps_per_call=2)

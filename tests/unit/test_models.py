@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_single_image import models
+from ssl_single_image import models, ops
 from ssl_single_image.types import EncoderSpec, InputError
 
 SHAPES = {
@@ -26,11 +26,11 @@ def count(tree):
     return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("width", ["rotnet", "deepcluster"])
-def test_alexnet_activations(width):
-    _, logits, taps = shapes("alexnet", {"width": width}, 224, 4)
+@pytest.mark.parametrize("variant", ["rotnet", "deepcluster"])
+def test_alexnet_activations(variant):
+    _, logits, taps = shapes("alexnet", {"variant": variant}, 224, 4)
     assert list(taps) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
-    assert [tap.shape[1:] for tap in taps.values()] == [(side, side, c) for side, c in SHAPES[width]]
+    assert [tap.shape[1:] for tap in taps.values()] == [(side, side, c) for side, c in SHAPES[variant]]
     assert logits.shape == (2, 4)
 
 
@@ -44,7 +44,7 @@ def test_alexnet_parameters_rotnet():
 
 
 def test_alexnet_parameters_deepcluster():
-    variables, _, _ = shapes("alexnet", {"width": "deepcluster", "sobel": True}, 224, 10)
+    variables, _, _ = shapes("alexnet", {"variant": "deepcluster", "sobel": True}, 224, 10)
     convolutions = 2 * 96 * 121 + 96 * 256 * 25 + 256 * 384 * 9 + 384 * 384 * 9 + 384 * 256 * 9
     biases_and_norms = 3 * (96 + 256 + 384 + 384 + 256)
     assert count(variables["params"]["backbone"]) == convolutions + biases_and_norms
@@ -52,12 +52,12 @@ def test_alexnet_parameters_deepcluster():
     assert count(variables["params"]["head"]) == head
 
 
-def test_cifar32_has_five_taps_after_the_relu():
-    spec = EncoderSpec("cifar32", {}, 32, models.MEAN, models.STD)
+def test_alexnet32_has_five_taps_after_the_relu():
+    spec = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
     encoder = models.untrained(spec, jax.random.key(0))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)), jnp.float32)
     variables = {"params": encoder.params, "batch_stats": encoder.batch_stats}
-    backbone = models.build_backbone("cifar32", {})
+    backbone = models.build_backbone("alexnet32", {})
     output, taps = jax.jit(lambda v, x: backbone.apply(v, x, train=False))(variables, x)
     assert [tap.shape[1:] for tap in taps.values()] == [
         (32, 32, 64), (16, 16, 128), (8, 8, 192), (8, 8, 192), (8, 8, 128)
@@ -69,24 +69,24 @@ def test_cifar32_has_five_taps_after_the_relu():
 
 
 def test_sobel_front_sees_no_colour():
-    spec = EncoderSpec("cifar32", {"sobel": True}, 32, models.MEAN, models.STD)
+    spec = EncoderSpec("alexnet32", {"sobel": True}, 32, models.MEAN, models.STD)
     encoder = models.untrained(spec, jax.random.key(0))
     variables = {"params": encoder.params, "batch_stats": encoder.batch_stats}
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 32, 32, 3)), jnp.float32)
-    backbone = models.build_backbone("cifar32", {"sobel": True})
+    backbone = models.build_backbone("alexnet32", {"sobel": True})
     apply = jax.jit(lambda x: backbone.apply(variables, x, train=False)[0])
     first, permuted = apply(x), apply(x[..., ::-1])
     np.testing.assert_allclose(first, permuted, atol=1e-5)
 
 
 def test_training_mode_uses_and_updates_batch_statistics():
-    network = models.build_network("cifar32", {}, 4)
+    network = models.build_network("alexnet32", {}, 4)
     x = 3 + jnp.asarray(np.random.default_rng(0).normal(size=(4, 32, 32, 3)), jnp.float32)
     variables = jax.jit(lambda key: network.init(key, x, train=False))(jax.random.key(0))
     update = jax.jit(lambda v: network.apply(v, x, train=True, mutable=["batch_stats"])[1])
     updated = update(variables)
     before, after = variables["batch_stats"]["backbone"]["bn1"], updated["batch_stats"]["backbone"]["bn1"]
-    y = models.convolution.conv2d(x, variables["params"]["backbone"]["conv1"]["kernel"], 1, 1)
+    y = ops.conv2d(x, variables["params"]["backbone"]["conv1"]["kernel"], 1, 1)
     np.testing.assert_allclose(after["mean"], 0.9 * before["mean"] + 0.1 * y.mean((0, 1, 2)), atol=1e-5)
 
 
@@ -94,8 +94,8 @@ def test_training_mode_uses_and_updates_batch_statistics():
     ("name", "options", "words"),
     [
         ("alexnets", {}, "alexnet"),
-        ("cifar32", {"width": 2}, "sobel"),
-        ("alexnet", {"width": "wide"}, "rotnet"),
+        ("alexnet32", {"width": 2}, "sobel"),
+        ("alexnet", {"variant": "wide"}, "rotnet"),
     ],
 )
 def test_unknown_names_are_refused_with_those_there_are(name, options, words):
@@ -114,3 +114,40 @@ def test_nin_has_nine_taps_of_the_published_shapes():
     kernels = sum(w.size for w in jax.tree.leaves(variables["params"]["backbone"]) if w.ndim == 4)
     spatial = 25 * 3 * 192 + 25 * 96 * 192 + 9 * 192 * 192
     assert kernels == spatial + 192 * 160 + 160 * 96 + 4 * 192 * 192
+
+
+@pytest.mark.parametrize("name", sorted(models.BACKBONES))
+def test_registry_says_what_backbones_are(name):
+    backbone = models.BACKBONES[name]
+
+    def activations(size):
+        image = jnp.zeros((1, size, size, 3))
+        module = models.build_backbone(name, {})
+        return jax.eval_shape(lambda key: module.init_with_output(key, image, train=False), jax.random.key(0))
+
+    (output, layers), variables = activations(backbone.smallest)
+    assert all(leaf.size for leaf in [output, *layers.values()])
+    assert count(variables["params"]) == backbone.parameters
+    models.encoder_spec(name, size=backbone.smallest)
+    if backbone.smallest > 1:
+        with pytest.raises(
+            InputError, match=f"{name}: an input of {backbone.smallest - 1} pixels is too small"
+        ):
+            models.encoder_spec(name, size=backbone.smallest - 1)
+        with pytest.raises((ValueError, TypeError, ZeroDivisionError)):
+            (output, layers), _ = activations(backbone.smallest - 1)
+            if not all(leaf.size for leaf in [output, *layers.values()]):
+                raise ValueError("a layer has no cell")
+
+
+def test_former_names_of_backbones_and_options_are_understood():
+    assert models.encoder_spec("cifar32", {"sobel": True}) == models.encoder_spec(
+        "alexnet32", {"sobel": True}
+    )
+    old, new = (
+        models.encoder_spec("alexnet", {"width": "bigan"}),
+        models.encoder_spec("alexnet", {"variant": "bigan"}),
+    )
+    assert old == new
+    assert new.options == {"variant": "bigan", "sobel": False}
+    assert new.size == 224

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ssl_single_image.cli import common, prepare
+from ssl_single_image.cli import common
 
 
 def run(*words: str) -> int:
     with pytest.raises(SystemExit) as caught:
-        common.run("prepare", prepare.main, ["prepare", *words])
+        common.run("prepare", ["prepare", *words])
     return int(caught.value.code or 0)
 
 

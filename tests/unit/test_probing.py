@@ -12,23 +12,28 @@ import numpy as np
 import pytest
 from probe_fakes import SPEC, labelled, loaded, striped, tiny_backbone  # noqa: F401
 
-from ssl_single_image.cli import common, probe_defaults
-from ssl_single_image.cli import probe as command
+from ssl_single_image.cli import common
 from ssl_single_image.datasets import LabelledSet, MemorySplit
 from ssl_single_image.datasets.base import padded
-from ssl_single_image.training import probe_plan, probing
+from ssl_single_image.experiments import probing as command
+from ssl_single_image.probes import ProbeConfig, runner
+from ssl_single_image.probes import plan as probe_plan
 from ssl_single_image.types import InputError
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "probe" / "photos.py"
 
 
-def config(**changes):
-    small = {"epochs": 8, "batch_size": 8, "boundaries": (6,), "max_features": 200, "learning_rate": 0.02}
-    return probe_defaults.cached("stripes").to_dict() | small | changes
+HEADS = {"learning_rate": 0.02, "boundaries": (0.75,), "factors": (0.1,)}
+
+
+def config(optimizer=None, **changes):
+    fields = {"dataset": "stripes", "epochs": 8, "batch_size": 8, "max_features": 200} | changes
+    heads = HEADS | {"schedule": "step", "nesterov": False, "weight_decay": 0.01} | (optimizer or {})
+    return ProbeConfig.from_config(fields | {"optimizer": heads})
 
 
 def run(*encoders, data=None, **changes):
-    return probing.run(probe_plan.make_plan(encoders or [loaded()], data or labelled(), config(**changes)))
+    return runner.run(probe_plan.make_plan(encoders or [loaded()], data or labelled(), config(**changes)))
 
 
 def test_cached_probe_learns_and_says_what_it_measured():
@@ -59,7 +64,11 @@ def test_cached_probe_learns_and_says_what_it_measured():
 
 
 def test_a_probe_is_the_same_again_and_another_seed_differs():
-    short = {"epochs": 1, "boundaries": (), "learning_rate": 1e-3, "data": labelled(train=16, test=300)}
+    short = {
+        "epochs": 1,
+        "optimizer": {"learning_rate": 1e-3},
+        "data": labelled(train=16, test=300),
+    }
     first = run(**short)
     assert run(**short) == first
     assert run(**short, seed=5) != first
@@ -75,7 +84,6 @@ def test_a_limit_draws_from_all_classes():
         train_images=33,
         test_images=15,
         epochs=1,
-        boundaries=(),
     )
     assert (probe["train_images"], probe["test_images"]) == (33, 15)
     assert probe["chance"] < 80
@@ -88,7 +96,6 @@ def test_published_probe_learns():
         test="ten_crop",
         augment={"min_area": 0.7, "hflip": 0.5},
         epochs=6,
-        boundaries=(5,),
     )
 
     assert probe["test_images"] == 21
@@ -106,34 +113,36 @@ def test_features_that_are_not_finite_are_refused():
 
 def test_divergence_is_named():
     with pytest.raises(
-        InputError, match=r"probe of runs/tiny: the loss at conv\d .*lower config.learning_rate"
+        InputError, match=r"probe of runs/tiny: the loss at conv\d .*lower optimizer.learning_rate"
     ):
-        run(learning_rate=1e30)
+        run(optimizer={"learning_rate": 1e30})
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "config.epochs 0"),
-        ({"batch_size": 64}, "config.batch_size 64: there are only 60 training images"),
+        ({"epochs": 0}, "epochs = 0: must be a whole number, at least 1"),
+        ({"batch_size": 64}, "batch_size = 64: there are only 60 training images"),
         ({"batch_size": 9}, "batch_size 9 can't be split evenly"),
-        ({"train_images": -1}, "config.train_images -1"),
-        ({"learning_rate": 0.0}, "config.learning_rate 0.0"),
-        ({"momentum": 1.0}, "config.momentum"),
-        ({"weight_decay": -1.0}, "config.weight_decay"),
-        ({"boundaries": (6, 3)}, r"config.boundaries \(6, 3\)"),
-        ({"boundaries": (0, 3)}, r"config.boundaries \(0, 3\)"),
-        ({"protocol": "fast"}, "config.protocol 'fast': expected one of cached, published"),
-        ({"test": "five_crop"}, "config.test 'five_crop'"),
-        ({"feature_dtype": "float16"}, "config.feature_dtype 'float16'"),
-        ({"augment": {"hflip": 0.5}}, "config.protocol 'cached' computes features once"),
+        ({"train_images": -1}, "train_images = -1"),
+        ({"optimizer": {"learning_rate": 0.0}}, "optimizer.learning_rate = 0.0"),
+        ({"optimizer": {"momentum": 1.0}}, "optimizer.momentum = 1.0"),
+        ({"optimizer": {"weight_decay": -1.0}}, "optimizer.weight_decay = -1.0"),
+        ({"optimizer": {"boundaries": (0.6, 0.3), "factors": (1, 1)}}, "must be ascending"),
+        ({"optimizer": {"boundaries": (6,)}}, r"optimizer.boundaries\[0\] = 6"),
+        ({"protocol": "fast"}, "protocol = 'fast': must be one of cached, published"),
+        ({"test": "five_crop"}, "test = 'five_crop'"),
+        ({"feature_dtype": "float16"}, "feature_dtype = 'float16'"),
+        ({"augment": {"hflip": 0.5}}, "features are computed once"),
         (
             {"test": "ten_crop", "protocol": "published"},
             "images of stripes are 16 x 16, no larger than the views",
         ),
         ({"augment": {"hflip": 2.0}, "protocol": "published"}, "hflip"),
         ({"augment": {"flip": 0.5}, "protocol": "published"}, "flip"),
-        ({"size": -1}, "config.size -1"),
+        ({"size": -1}, "size = -1"),
+        ({"kind": "quadratic"}, "kind = 'quadratic': unknown"),
+        ({"augment": 3}, "augment = 3: must be a mapping"),
         ({"max_features": 7}, "max_features 7"),
     ],
 )
@@ -144,9 +153,9 @@ def test_bad_config_is_refused(changes, message):
         probe_plan.make_plan([loaded()], labelled(), config(**changes))
 
 
-def test_the_rate_falls_at_the_boundaries_that_are_reached():
-    changes = {"epochs": 2, "boundaries": (1, 6), "momentum": 0.0, "weight_decay": 0.0, "learning_rate": 0.5}
-    optimizer = probe_plan.make_plan([loaded()], labelled(), config(**changes)).setups[0].optimizer
+def test_the_rate_falls_at_fractions_of_the_run():
+    heads = {"boundaries": (0.5,), "momentum": 0.0, "weight_decay": 0.0, "learning_rate": 0.5}
+    optimizer = probe_plan.make_plan([loaded()], labelled(), config(heads, epochs=2)).setups[0].optimizer
     params = {"w": jnp.zeros(1)}
     state, rates = optimizer.init(params), []
     for _ in range(2 * (60 // 8)):
@@ -207,7 +216,7 @@ def fakes(monkeypatch):
 
 def call(*words: str) -> int:
     with pytest.raises(SystemExit) as stopped:
-        common.run("probe", command.main, ["probe", f"--config={CONFIG}", *words])
+        common.run("probe", ["probe", f"--config={CONFIG}", *words])
     return int(stopped.value.code or 0)
 
 
@@ -219,7 +228,7 @@ def test_command_writes_its_files(tmp_path, fakes, capsys):
         "--data_dir=d",
         "--config.batch_size=8",
     ]
-    words += ["--config.epochs=2", "--config.boundaries=(1,)", "--config.max_features=100"]
+    words += ["--config.epochs=2", "--config.max_features=100"]
     assert call(*words) == 0
     assert fakes == {"name": "photos", "data_dir": "d", "size": 16, "exclude": ["coffee"]}
     assert {path.name for path in folder.iterdir()} == {"config.json", "probe.json", "probe.md", "probe.png"}
@@ -240,7 +249,7 @@ def test_command_writes_its_files(tmp_path, fakes, capsys):
         (["--checkpoint=a,a"], "a is given twice"),
         (["--checkpoint="], "at least one workdir"),
         (["--checkpoint=a", "--config.epochz=1"], "did you mean epochs"),
-        (["--checkpoint=a", "--config.epochs=0"], "config.epochs 0"),
+        (["--checkpoint=a", "--config.epochs=0"], "epochs = 0"),
         (["--checkpoint=a", "spare"], "'spare'"),
         ([], "--checkpoint"),
     ],

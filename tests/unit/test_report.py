@@ -16,8 +16,7 @@ from test_tables import probe, result
 
 from ssl_single_image.analysis import figures, filters, report
 from ssl_single_image.cli import common
-from ssl_single_image.cli import report as command
-from ssl_single_image.training.checkpoint import CheckpointStore
+from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import InputError, State
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -82,7 +81,7 @@ def pretrained(tmp_path) -> Path:
 
 def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
     first = make_probe(
-        tmp_path / "a" / "probe", result("runs/rotnet", 61.0, 64.0), result("random:cifar32", 60.0, 58.0)
+        tmp_path / "a" / "probe", result("runs/rotnet", 61.0, 64.0), result("random:alexnet32", 60.0, 58.0)
     )
     second = make_probe(tmp_path / "b" / "probe", result("runs/other", 62.0, 50.0))
     out = tmp_path / "report"
@@ -105,7 +104,7 @@ def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
         "rotnet-filters.png",
     }
     (merged,) = json.loads((out / "probes.json").read_text())
-    assert [r["checkpoint"] for r in merged["results"]] == ["runs/rotnet", "random:cifar32", "runs/other"]
+    assert [r["checkpoint"] for r in merged["results"]] == ["runs/rotnet", "random:alexnet32", "runs/other"]
     assert "**64.0**" in (out / "probes.md").read_text()
 
 
@@ -146,12 +145,12 @@ def test_bad_folders_are_named_and_nothing_is_written(tmp_path, pretrained):
 
 def test_command_wants_runs(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        common.run("report", command.main, ["report", f"--workdir={tmp_path / 'r'}"])
+        common.run("report", ["report", f"--workdir={tmp_path / 'r'}"])
     assert stopped.value.code == 2
     assert "no runs" in capsys.readouterr().err
     folder = make_probe(tmp_path / "p", result("a", 50.0))
     with pytest.raises(SystemExit) as stopped:
-        common.run("report", command.main, ["report", f"--workdir={tmp_path / 'r'}", str(folder)])
+        common.run("report", ["report", f"--workdir={tmp_path / 'r'}", str(folder)])
     assert stopped.value.code == 0
     assert (tmp_path / "r" / "index.html").exists()
 

@@ -25,7 +25,7 @@ def atlas():
 
 
 def setup(crops=1000, batch_size=8):
-    spec = EncoderSpec("cifar32", {}, 32, models.MEAN, models.STD)
+    spec = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
     return Setup(spec, CROP, crops, batch_size, seed=3, optimizer=optax.sgd(0.05, momentum=0.9))
 
 

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from ssl_single_image import augment, images
-from ssl_single_image.cli import common, sample
+from ssl_single_image.analysis import crops as sheets
+from ssl_single_image.cli import common
 from ssl_single_image.objectives.common import crops_key
 
 
 def command(*words: str) -> int:
     with pytest.raises(SystemExit) as caught:
-        common.run("sample", sample.main, ["sample", *words])
+        common.run("sample", ["sample", *words])
     assert isinstance(caught.value.code, int)
     return caught.value.code
 
@@ -38,7 +39,7 @@ def test_crops_shown_are_those_of_the_virtual_data_set() -> None:
 
     source = images.load_source("builtin:coffee")[0]
     spec = augment.CropSpec.preset("paper", 16)
-    sheet = np.asarray(sample.crop_sheet([source, source], spec, 4, seed=3, scale=1))
+    sheet = np.asarray(sheets.crop_sheet([source, source], spec, 4, seed=3, scale=1))
     atlas = images.build_atlas([source.pixels] * 2)
     crops = jax.jit(lambda a: augment.render_crops(a, crops_key(3), jnp.arange(4), spec))(atlas)
     for crop in np.rint(np.asarray(crops) * 255).astype(np.uint8):

@@ -32,7 +32,7 @@ def probe(*results: dict, **changes) -> dict:
 
 def test_markdown_is_the_expected_text():
     text = tables.markdown(
-        probe(result("runs/rot|net", 61.44, 63.5, step=2400), result("random:cifar32", 61.41, 59.4))
+        probe(result("runs/rot|net", 61.44, 63.5, step=2400), result("random:alexnet32", 61.41, 59.4))
     )
     assert text.splitlines() == [
         "cifar10: 10,000 test images, chance level 10.0 %, cached protocol; top-1 accuracy, %",
@@ -40,7 +40,7 @@ def test_markdown_is_the_expected_text():
         "| checkpoint       |   step |    conv1 |    conv2 |",
         "|:-----------------|-------:|---------:|---------:|",
         "| `runs/rot\\|net`  |  2,400 | **61.4** | **63.5** |",
-        "| `random:cifar32` |      0 | **61.4** |     59.4 |",
+        "| `random:alexnet32` |      0 | **61.4** |     59.4 |",
         "| chance           |        |     10.0 |     10.0 |",
     ]
 
@@ -88,8 +88,8 @@ def test_gains_are_over_the_mean_of_untrained_networks_of_the_backbone():
     gains = tables.gains(
         probe(
             result("runs/a", 61.0, 64.0),
-            result("random:cifar32", 60.0, 58.0),
-            result("random:cifar32@1", 61.0, 60.0),
+            result("random:alexnet32", 60.0, 58.0),
+            result("random:alexnet32@1", 61.0, 60.0),
             result("random:alexnet", 10.0, 10.0, backbone="alexnet"),
             result("runs/b", 70.0, 70.0, backbone="resnet"),
         )
@@ -97,4 +97,4 @@ def test_gains_are_over_the_mean_of_untrained_networks_of_the_backbone():
     assert [r["checkpoint"] for r in gains["results"]] == ["runs/a"]
     assert {k: v["top1"] for k, v in gains["results"][0]["layers"].items()} == {"conv1": 0.5, "conv2": 5.0}
     assert tables.gains(probe(result("runs/a", 61.0))) is None
-    assert tables.gains(probe(result("random:cifar32", 61.0))) is None
+    assert tables.gains(probe(result("random:alexnet32", 61.0))) is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from ssl_single_image.models import tiles, winograd
+from ssl_single_image.ops import tiles, winograd
 
 
 @pytest.mark.parametrize(("outputs", "taps"), [(2, 3), (4, 2), (4, 3), (4, 5)])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ssl_single_image.training import workdir
+from ssl_single_image.runs import workdir
 from ssl_single_image.types import InputError
 
 CONFIG = {"steps": 10, "crop": {"size": 32, "blur_sigma": (0.1, 2.0)}, "keep": 3}

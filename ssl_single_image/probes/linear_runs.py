@@ -1,11 +1,10 @@
-"""Runs linear probes: every encoder on one labelled data set, to the numbers of `probe.json`."""
+"""Running linear probes of one encoder after the other by either protocol."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,51 +13,24 @@ import numpy as np
 from ssl_single_image import parallel
 from ssl_single_image.datasets import Split
 from ssl_single_image.datasets.base import padded
+from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.probes import cached, linear
-from ssl_single_image.training import metrics as metrics_lib
-from ssl_single_image.training.checkpoint import LoadedEncoder
-from ssl_single_image.training.probe_plan import Plan
+from ssl_single_image.probes.kinds import Measured
+from ssl_single_image.probes.plan import ProbePlan
+from ssl_single_image.runs import LoadedEncoder
+from ssl_single_image.runs import metrics as metrics_lib
 from ssl_single_image.types import Batch, InputError, Metrics, State
 
-INIT, TRAIN = 0, 1
-"""What the root key is folded with for the heads' initialisation and for the steps."""
+
+def make(plan: ProbePlan, setup: linear.Setup) -> Cached | Published:
+    """The program of the plan's protocol for encoders of one spec."""
+    return (Cached if plan.config.protocol == "cached" else Published)(plan, setup)
 
 
-def run(plan: Plan) -> dict[str, Any]:
-    """Trains and tests all heads of all encoders; the same numbers whenever it is called again.
-
-    Returns:
-      What `probe.json` holds. "chance" is the accuracy, in percent, of always naming the most frequent
-      class of the test images: 100 / classes where they are balanced.
-
-    Raises:
-      InputError: an encoder's features, or a probe's loss, are not finite.
-    """
-    labels = np.zeros(len(plan.data.classes), np.int64)
-    programs: dict[int, _Cached | _Published] = {}
-    results = []
-    for loaded, setup in zip(plan.encoders, plan.setups, strict=True):
-        if id(setup) not in programs:
-            programs[id(setup)] = (_Cached if plan.protocol == "cached" else _Published)(plan, setup)
-        measured, labels = programs[id(setup)].run(loaded)
-        results.append(_result(loaded, setup, measured))
-    return {
-        "dataset": plan.data.name,
-        "protocol": plan.protocol,
-        "classes": len(plan.data.classes),
-        "chance": 100 * float(labels.max()) / float(labels.sum()),
-        "train_images": plan.train_images,
-        "test_images": plan.test_images,
-        "size": plan.setups[0].encoder.size,
-        "test": plan.setups[0].test,
-        "results": results,
-    }
-
-
-class _Cached:
+class Cached:
     """The cached protocol for encoders of one spec; compiled once."""
 
-    def __init__(self, plan: Plan, setup: linear.Setup):
+    def __init__(self, plan: ProbePlan, setup: linear.Setup):
         self._plan, self._setup = plan, setup
         self._steps = plan.train_images // setup.batch_size
         self._probe = cached.probe(setup, plan.train_images)
@@ -67,31 +39,31 @@ class _Cached:
         self._train = parallel.compile_step(self._probe.step, split_inputs=False, steps_per_call=self._steps)
         self._evaluate = parallel.compile_evaluate(self._probe.evaluate, split_inputs=False)
 
-    def run(self, loaded: LoadedEncoder) -> tuple[Metrics, np.ndarray]:
-        """Metrics of the test, and how many test images each class has."""
-        plan, key = self._plan, jax.random.key(self._plan.seed)
+    def run(self, loaded: LoadedEncoder) -> Measured:
+        plan, seed = self._plan, self._plan.config.seed
+        key = unused()
         train = self._cache(loaded, plan.data.train, plan.train_images, "train")
         test = self._cache(loaded, plan.data.test, plan.test_images, "test")
-        state, _ = self._fit(self._probe.init(jax.random.fold_in(key, INIT), loaded.encoder), key, train)
+        state, _ = self._fit(self._probe.init(stream(seed, Stream.HEADS_INIT), loaded.encoder), key, train)
         for layer, stats in state.batch_stats.items():
             if not bool(jnp.isfinite(stats["var"]).all()):
                 raise InputError(f"checkpoint {loaded.name}: its features at {layer} are not finite")
         rows = self._steps * self._setup.batch_size
-        with _progress(plan.epochs * rows, f"{loaded.name}: heads") as bar:
-            for epoch in range(plan.epochs):
-                state, metrics = self._train(state, jax.random.fold_in(key, TRAIN), train)
+        with _progress(plan.config.epochs * rows, f"{loaded.name}: heads") as bar:
+            for epoch in range(plan.config.epochs):
+                state, metrics = self._train(state, stream(seed, Stream.HEADS_STEP), train)
                 losses = _losses(metrics, loaded.name, epoch)
                 bar.update(rows)
             metrics_lib.show(bar, losses)
         label = np.asarray(test.label)
         counts = np.bincount(label[label >= 0], minlength=len(plan.data.classes))
-        return self._evaluate(state, key, test), counts
+        return measured(self._setup, self._evaluate(state, key, test), counts)
 
     def _cache(self, loaded: LoadedEncoder, split: Split, images: int, name: str) -> cached.Cache:
-        state = cached.empty_state(self._setup, loaded.encoder, images, self._plan.feature_dtype)
-        key = jax.random.key(0)  # nothing is drawn from it
+        state = cached.empty_state(self._setup, loaded.encoder, images, self._plan.config.feature_dtype)
+        key = unused()
         with _progress(images, f"{loaded.name}: features of {name} images") as bar:
-            for batch in _one_pass(split, self._setup.batch_size, images, self._plan.seed):
+            for batch in _one_pass(split, self._setup.batch_size, images, self._plan.config.seed):
                 state, _ = self._extract(state, key, _own_part(batch))
                 jax.block_until_ready(state.step)
                 bar.update(int((batch.label >= 0).sum()))
@@ -99,29 +71,28 @@ class _Cached:
         return state.extras["cache"]
 
 
-class _Published:
+class Published:
     """The published protocol for encoders of one spec; compiled once."""
 
-    def __init__(self, plan: Plan, setup: linear.Setup):
+    def __init__(self, plan: ProbePlan, setup: linear.Setup):
         self._plan, self._setup = plan, setup
         self._probe = linear.published(setup)
         self._step = parallel.compile_step(self._probe.step, split_inputs=True)
         self._evaluate = parallel.compile_evaluate(self._probe.evaluate, split_inputs=True)
 
-    def run(self, loaded: LoadedEncoder) -> tuple[Metrics, np.ndarray]:
-        """Metrics of the test, and how many test images each class has."""
-        key = jax.random.key(self._plan.seed)
-        state = self._probe.init(jax.random.fold_in(key, INIT), loaded.encoder)
-        state = self._fit(loaded.name, state, jax.random.fold_in(key, TRAIN))
-        return self._test(loaded.name, state, key)
+    def run(self, loaded: LoadedEncoder) -> Measured:
+        seed = self._plan.config.seed
+        state = self._probe.init(stream(seed, Stream.HEADS_INIT), loaded.encoder)
+        state = self._fit(loaded.name, state, stream(seed, Stream.HEADS_STEP))
+        return self._test(loaded.name, state)
 
     def _fit(self, name: str, state: State, key: jax.Array) -> State:
         plan, size = self._plan, self._setup.batch_size
         steps = plan.train_images // size
         shard = (jax.process_index(), jax.process_count())
-        batches = plan.data.train.batches(size, seed=plan.seed, shard=shard)
-        with _progress(plan.epochs * steps * size, f"{name}: heads") as bar:
-            for epoch in range(plan.epochs):
+        batches = plan.data.train.batches(size, seed=plan.config.seed, shard=shard)
+        with _progress(plan.config.epochs * steps * size, f"{name}: heads") as bar:
+            for epoch in range(plan.config.epochs):
                 total: Metrics | None = None
                 for _ in range(steps):
                     state, metrics = self._step(state, key, next(batches))
@@ -132,12 +103,13 @@ class _Published:
                 metrics_lib.show(bar, _losses(total, name, epoch))
         return state
 
-    def _test(self, name: str, state: State, key: jax.Array) -> tuple[Metrics, np.ndarray]:
+    def _test(self, name: str, state: State) -> Measured:
+        key = unused()
         plan, size = self._plan, self._setup.batch_size
         counts = np.zeros(len(plan.data.classes), np.int64)
         total: Metrics | None = None
         with _progress(plan.test_images, f"{name}: test") as bar:
-            for batch in _one_pass(plan.data.test, size, plan.test_images, plan.seed):
+            for batch in _one_pass(plan.data.test, size, plan.test_images, plan.config.seed):
                 jax.block_until_ready(total)
                 total = metrics_lib.add(total, self._evaluate(state, key, _own_part(batch)))
                 label = np.asarray(batch.label)[batch.label >= 0]
@@ -145,7 +117,21 @@ class _Published:
                 bar.update(len(label))
             metrics_lib.show(bar, {})
         assert total is not None
-        return total, counts
+        return measured(self._setup, total, counts)
+
+
+def measured(setup: linear.Setup, metrics: Metrics, label_counts: np.ndarray) -> Measured:
+    """The metrics of a test in percent."""
+    values = metrics_lib.means(metrics, "test")
+    layers = {
+        layer: {
+            "top1": round(100 * values[f"test/{layer}/top1"], 4),
+            "top5": round(100 * values[f"test/{layer}/top5"], 4),
+            "features": features,
+        }
+        for layer, features in setup.features.items()
+    }
+    return Measured(layers, label_counts)
 
 
 def _one_pass(split: Split, batch_size: int, images: int, seed: int) -> Iterator[Batch]:
@@ -180,7 +166,7 @@ def _losses(metrics: Metrics, name: str, epoch: int) -> dict[str, float]:
     for layer, loss in losses.items():
         if not math.isfinite(loss):
             raise InputError(
-                f"probe of {name}: the loss at {layer} is {loss} in epoch {epoch + 1}; lower config.learning_rate,"
+                f"probe of {name}: the loss at {layer} is {loss} in epoch {epoch + 1}; lower optimizer.learning_rate,"
                 " or check that the checkpoint's run did not diverge"
             )
     return losses
@@ -190,21 +176,3 @@ def _progress(images: int, what: str) -> metrics_lib.tqdm:
     bar = metrics_lib.progress_bar(images, 0)
     bar.set_description(what)
     return bar
-
-
-def _result(loaded: LoadedEncoder, setup: linear.Setup, metrics: Metrics) -> dict[str, Any]:
-    values = metrics_lib.means(metrics, "test")
-    layers = {
-        layer: {
-            "top1": round(100 * values[f"test/{layer}/top1"], 4),
-            "top5": round(100 * values[f"test/{layer}/top5"], 4),
-            "features": features,
-        }
-        for layer, features in setup.features.items()
-    }
-    return {
-        "checkpoint": loaded.name,
-        "step": loaded.step,
-        "backbone": setup.encoder.backbone,
-        "layers": layers,
-    }

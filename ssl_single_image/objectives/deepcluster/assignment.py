@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ssl_single_image import augment
+from ssl_single_image.parallel import replicas
 
 
 class Clusters(NamedTuple):
@@ -57,10 +57,8 @@ def from_labels(
       axis_name: mapped axis, see `types.Step`.
     """
     spread = jax.ops.segment_sum(distances, labels, clusters)
-    if axis_name is not None:
-        labels = lax.all_gather(labels, axis_name, tiled=True)
-        spread = lax.psum(spread, axis_name)
-    labels = labels[:crops]
+    spread = replicas.total(spread, axis_name)
+    labels = replicas.gather(labels, axis_name)[:crops]
     sizes = jnp.bincount(labels, length=clusters).astype(jnp.int32)
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(sizes)])
     members = jnp.argsort(labels, stable=True).astype(jnp.int32)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_single_image.models import tiles
+from ssl_single_image.ops import backend, tiles
 
 
 def max_pool(
@@ -30,7 +30,7 @@ def max_pool(
       (B, (H + 2 padding - window) // stride + 1, likewise W, C).
     """
     if separable is None:
-        separable = jax.default_backend() == "cpu"
+        separable = backend.fastest("max_pool") == "separable"
     if separable:
         return _max_along(_max_along(x, 2, window, stride, padding), 1, window, stride, padding)
     pads = ((0, 0), (padding, padding), (padding, padding), (0, 0))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_single_image.models import winograd
+from ssl_single_image.ops import backend, winograd
 
 FEW_CHANNELS = 16
 """Fewer input channels than this make the products of `winograd` too thin."""
@@ -33,7 +33,7 @@ def conv2d(
       (B, (H + 2 padding - k) // stride + 1, likewise W, D).
     """
     if products is None:
-        products = jax.default_backend() == "cpu"
+        products = backend.fastest("convolution") == "products"
     if not products:
         dims = ("NHWC", "HWIO", "NHWC")
         return lax.conv_general_dilated(

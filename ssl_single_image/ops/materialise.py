@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 
-def stage(always: jax.Array, function: Callable[..., Any], *args: Any) -> Any:
+def materialise(always: jax.Array, function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)`, a pytree of arrays, computed once whatever consumes it.
 
     Args:

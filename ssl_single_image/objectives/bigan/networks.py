@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ssl_single_image import models
 from ssl_single_image.objectives import common
-from ssl_single_image.types import InputError, PyTree, State
+from ssl_single_image.parallel import replicas
+from ssl_single_image.schema import Section, Within
+from ssl_single_image.types import PyTree, State
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(Section):
     """What only BiGAN has. The published system is the default; the last four help where it is unstable.
 
     Attributes:
@@ -32,23 +34,15 @@ class Options:
       InputError: a value out of range.
     """
 
-    latent: int = 200
-    image_size: int = 0
-    width: int = 64
+    TITLE = "objective_options"
+
+    latent: Annotated[int, Within(1)] = 200
+    image_size: Annotated[int, Within(0)] = 0
+    width: Annotated[int, Within(1)] = 64
     normalise_codes: bool = False
     spectral_norm: bool = False
-    label_smoothing: float = 0.0
-    ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("latent", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"config.objective_options.{name} {getattr(self, name)}: must be at least 1")
-        for name, end in (("label_smoothing", 0.5), ("ema", 1.0)):
-            if not 0 <= getattr(self, name) < end:
-                raise InputError(
-                    f"config.objective_options.{name} {getattr(self, name)}: must be in [0, {end:g})"
-                )
+    label_smoothing: Annotated[float, Within(0, 0.5, "[)")] = 0.0
+    ema: Annotated[float, Within(0, 1, "[)")] = 0.0
 
 
 class Networks(NamedTuple):
@@ -61,7 +55,7 @@ class Networks(NamedTuple):
 
 def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
     """The networks of a setup; batch norm synchronised over `axis_name` if so set."""
-    options, spec, size = options_of(setup), setup.encoder, image_size(setup)
+    options, size = options_of(setup), image_size(setup)
     shared: dict[str, Any] = {
         "axis_name": axis_name if setup.sync_batch_norm else None,
         "dtype": jnp.dtype(setup.dtype),
@@ -70,7 +64,7 @@ def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
         models.CodeHead, options.latent, options.normalise_codes, axis_name=shared["axis_name"]
     )
     return Networks(
-        models.build_network(spec.backbone, spec.options, options.latent, head=head, **shared),
+        setup.network(options.latent, axis_name, head),
         models.Generator(size, options.width, **shared),
         models.Discriminator(size, options.width, options.spectral_norm, **shared),
     )
@@ -79,7 +73,7 @@ def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
 def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:
     """This replica's z (B, latent) ~ U(-1, 1), by place in the global batch."""
     length = options_of(setup).latent
-    keys = common.position_keys(key, setup.batch_size, axis_name)
+    keys = replicas.position_keys(key, setup.batch_size, axis_name)
     return jax.vmap(lambda k: jax.random.uniform(k, (length,), minval=-1.0))(keys)
 
 
@@ -100,7 +94,7 @@ def inverse_pair(params: PyTree, stats: PyTree) -> PyTree:
 def encode(setup: common.Setup, networks: Networks, state: State, crops: jax.Array) -> jax.Array:
     params, stats = averaged(state)
     variables = {"params": params["encoder"], "batch_stats": stats["encoder"]}
-    return networks.encoder.apply(variables, setup.normalise(crops), train=False)[0]
+    return networks.encoder.apply(variables, setup.normalise(encoder_input(setup, crops)), train=False)[0]
 
 
 def generate(networks: Networks, state: State, z: jax.Array) -> jax.Array:
@@ -123,9 +117,9 @@ def reduced(setup: common.Setup, crops: jax.Array) -> jax.Array:
     return _resized(crops, image_size(setup))
 
 
-def enlarged(setup: common.Setup, images: jax.Array) -> jax.Array:
-    """Images of G at the size that E sees."""
-    return _resized(images, setup.crop.size)
+def encoder_input(setup: common.Setup, images: jax.Array) -> jax.Array:
+    """Crops, or images of G, at the size that E sees."""
+    return _resized(images, setup.encoder.size)
 
 
 def _resized(x: jax.Array, size: int) -> jax.Array:

@@ -1,36 +1,19 @@
-"""`sample --export`: crops of a virtual data set as files, to train on the same images elsewhere.
-
-Crops are written shard by shard, and a shard appears under its name only when it is whole: whatever ends a run, the
-same command goes on with the first shard that is missing. Crop i is the one that training with the same seed sees.
-"""
+"""How exported crops lie on disk: a folder of images, a TFDS data set, or one array_record file."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
-import functools
-import io
-import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
-from PIL import Image
-from tqdm import tqdm
 
-from ssl_single_image import augment, images
-from ssl_single_image.analysis import grids
-from ssl_single_image.objectives.common import crops_key
-from ssl_single_image.training import signals
-from ssl_single_image.types import Halted, InputError
+from ssl_single_image import augment
+from ssl_single_image.errors import InputError
 
 ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("PNG", {}),
@@ -40,8 +23,6 @@ ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
 """Encoding -> (Pillow's name, its options)."""
 
 _FOLDER_SHARD, _RECORD_SHARD = 1000, 10_000
-_PIXELS_AT_ONCE = 1 << 22
-_SHARDS_IN_FLIGHT = 2
 
 
 class Layout(Protocol):
@@ -190,92 +171,18 @@ def _read_records(path: Path) -> Iterator[bytes]:
     reader.close()
 
 
-def export(atlas: images.Atlas, spec: augment.CropSpec, seed: int, count: int, layout: Layout) -> None:
-    """Writes those of the crops 0..count-1 that are not there yet; the layout's root exists.
-
-    Raises:
-      Halted: a signal, or no space; says how to go on.
-    """
-    missing = [i for i in range(-(-count // layout.shard)) if not layout.path(i).exists()]
-    left = sum(len(_crops(i, count, layout)) for i in missing)
-    render = _renderer(atlas, spec, seed)
-    encode = functools.partial(_encode, encoding=layout.encoding)
-    with (
-        signals.stop_on_signal() as stop,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        tqdm(total=count, initial=count - left, unit="crop", unit_scale=True, dynamic_ncols=True) as progress,
-    ):
-        pending: deque[tuple[int, list[Future[bytes]]]] = deque()
-
-        def store() -> None:
-            number, futures = pending.popleft()
-            layout.write(number, number * layout.shard, [future.result() for future in futures])
-            progress.update(len(futures))
-
-        try:
-            for number in missing:
-                futures = []
-                for crops in render(_crops(number, count, layout)):
-                    if stop.number is not None:
-                        raise Halted(_go_on(f"stopped after {int(progress.n):,} crops"), 128 + stop.number)
-                    futures += [pool.submit(encode, crop) for crop in crops]
-                pending.append((number, futures))
-                if len(pending) == _SHARDS_IN_FLIGHT:
-                    store()
-            while pending:
-                store()
-            layout.finish()
-        except OSError as error:
-            why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-            raise Halted(_go_on(f"{why}: {int(progress.n):,} crops are written"), 1) from error
-
-
-def _go_on(what: str) -> str:
-    return f"{what}; the same command goes on from there"
-
-
-def _crops(number: int, count: int, layout: Layout) -> range:
-    return range(number * layout.shard, min((number + 1) * layout.shard, count))
-
-
-def _renderer(
-    atlas: images.Atlas, spec: augment.CropSpec, seed: int
-) -> Callable[[range], Iterator[np.ndarray]]:
-    """A function from a range of crops to batches (b, S, S, 3) uint8, in order."""
-    at_once = max(1, _PIXELS_AT_ONCE // spec.size**2)
-
-    @jax.jit
-    def draw(atlas: images.Atlas, first: jax.Array) -> jax.Array:
-        indices = first + jnp.arange(at_once, dtype=jnp.uint32)
-        return augment.render_crops(atlas, crops_key(seed), indices, spec)
-
-    def batches(crops: range) -> Iterator[np.ndarray]:
-        for first in crops[::at_once]:
-            batch = draw(atlas, jnp.uint32(first))
-            yield grids.to_bytes(np.asarray(batch[: crops.stop - first], np.float32))
-
-    return batches
-
-
-def _encode(pixels: np.ndarray, encoding: str) -> bytes:
-    form, options = ENCODINGS[encoding]
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def choose_layout(target: Path, form: str, spec: augment.CropSpec, count: int) -> Layout:
-    """The layout that `--export` and `--format` ask for.
+def choose(target: Path, form: str, spec: augment.CropSpec, count: int) -> Layout:
+    """The layout that a target and a format ask for.
 
     Raises:
       InputError: no such format; a target that is a file.
     """
     if target.is_file():
-        raise InputError(f"--export={target}: is there already; give another name")
+        raise InputError(f"{target}: is there already; give another name")
     if target.suffix == ".array_record":
         return RecordFile(target, "png")
     if form == "array_record":
         return Records(target, "png", spec.size, count)
     if form not in ENCODINGS:
-        raise InputError(f"--format={form}: expected one of {', '.join([*ENCODINGS, 'array_record'])}")
+        raise InputError(f"format = {form!r}: must be one of {', '.join([*ENCODINGS, 'array_record'])}")
     return Folder(target, form)

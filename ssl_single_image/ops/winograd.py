@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ssl_single_image.models import tiles
+from ssl_single_image.ops import tiles
 
 TILE = 4
 """Outputs a tile, along each direction."""

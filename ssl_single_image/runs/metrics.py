@@ -14,10 +14,11 @@ import jax
 import numpy as np
 from absl import logging
 from PIL import Image
-from tqdm import tqdm
+from tqdm.auto import tqdm
+from tqdm.notebook import tqdm_notebook
 
 from ssl_single_image import images
-from ssl_single_image.types import Metrics
+from ssl_single_image.types import InputError, Metrics
 
 if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
@@ -91,24 +92,49 @@ def _drop_after(path: Path, step: int) -> None:
     temporary.replace(path)
 
 
-def progress_bar(total: int, done: int) -> tqdm:
-    """Images seen, images/s and time left: a moving line on a terminal, else what `show` logs. Process 0 only."""
-    terminal = sys.stderr.isatty()
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The lines of a file of metrics: "step", and KIND/NAME for each metric.
+
+    Raises:
+      InputError: there are none.
+    """
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:  # the line on which a killed run stopped
+            continue
+        rows.append(row)
+    if not rows:
+        raise InputError(f"{path}: no metrics in it yet; resume the run first")
+    return rows
+
+
+def progress_bar(total: int, done: int, unit: str = "img") -> tqdm:
+    """Images seen, images/s and time left, on process 0 only.
+
+    A moving line on a terminal, a widget in a notebook; elsewhere it is not seen, and `show` logs it.
+    """
+    silent = not _moves()
     return tqdm(
         total=total,
         initial=done,
-        unit="img",
+        unit=unit,
         unit_scale=True,
         dynamic_ncols=True,
         disable=jax.process_index() != 0,
-        file=sys.stderr if terminal else Path(os.devnull).open("w"),
+        **({"file": Path(os.devnull).open("w")} if silent else {}),
     )
 
 
 def show(bar: tqdm, values: Mapping[str, float]) -> None:
-    """Puts the newest training metrics beside the bar, or logs both where there is no terminal."""
+    """Puts the newest training metrics beside the bar, or logs both where the bar is not seen."""
     bar.set_postfix(
         {name.rsplit("/", 1)[-1]: f"{value:.3g}" for name, value in values.items()}, refresh=False
     )
-    if not bar.disable and not sys.stderr.isatty():
+    if not bar.disable and not _moves():
         logging.info("%s", bar)
+
+
+def _moves() -> bool:
+    return sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)

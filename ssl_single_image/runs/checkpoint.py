@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +16,25 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep_policy
 
-from ssl_single_image import models
-from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, PyTree, State
+from ssl_single_image.types import EncoderVariables, InputError, PyTree, State
 
 CHECKPOINTS = "checkpoints"
-RANDOM = "random:"
 
 
 class CheckpointStore:
     """The `checkpoints/` folder of a workdir: keeps the last `keep` and the one of lowest evaluation loss.
 
-    Each holds three items: `state` (all a run needs to go on), `encoder` (what probes load) and `meta` (JSON:
-    the encoder's spec, the run's config, metrics). An unfinished write is never taken for a checkpoint.
+    Each holds the items `state` (all that resuming needs), `encoder` (what probes load), `encoder_NAME` for each
+    further encoder, and `meta` (JSON: the encoders' specs, the run's config, metrics). An unfinished write is never
+    taken for a checkpoint.
     """
 
     def __init__(self, workdir: Path, keep: int = 3):
         self._path = Path(workdir).absolute() / CHECKPOINTS
-        best = keep_policy.BestN(get_metric_fn=_goodness, n=1, keep_checkpoints_without_metrics=False)
+        best = keep_policy.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep_policy.AnyPreservationPolicy([keep_policy.LatestN(keep), best]),
-            best_fn=_goodness,
+            best_fn=goodness,
             cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(self._path, options=options)
@@ -45,22 +45,38 @@ class CheckpointStore:
         return self._manager.latest_step()
 
     def save(
-        self, state: State, encoder: EncoderVariables, config: dict[str, Any], metrics: dict[str, float]
+        self,
+        state: State,
+        encoder: EncoderVariables,
+        config: dict[str, Any],
+        metrics: dict[str, float],
+        others: Mapping[str, EncoderVariables] | None = None,
     ) -> None:
-        """Writes a checkpoint in the background; a second one of the same step is not written."""
+        """Writes a checkpoint in the background; a second one of the same step is not written.
+
+        Args:
+          state: all that resuming needs.
+          encoder: what probes load.
+          config: JSON-able, the run's.
+          metrics: the newest, by name.
+          others: further encoders by name.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        meta = {"encoder": dataclasses.asdict(encoder.spec), "config": config, "metrics": metrics}
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(_to_host(_as_dict(state))),
-                encoder=ocp.args.StandardSave(_to_host(_variables(encoder))),
-                meta=ocp.args.JsonSave(meta),
-            ),
-            metrics=metrics,
-        )
+        others = others or {}
+        specs = {name: dataclasses.asdict(other.spec) for name, other in others.items()}
+        meta = {
+            "encoder": dataclasses.asdict(encoder.spec),
+            "encoders": specs,
+            "config": config,
+            "metrics": metrics,
+        }
+        items = {"state": _as_dict(state), "encoder": variables_of(encoder)}
+        items |= {f"encoder_{name}": variables_of(other) for name, other in others.items()}
+        saved = {name: ocp.args.StandardSave(_to_host(tree)) for name, tree in items.items()}
+        arguments = ocp.args.Composite(**saved, meta=ocp.args.JsonSave(meta))
+        self._manager.save(step, args=arguments, metrics=metrics)
 
     def restore(self, abstract: State) -> State:
         """The newest state.
@@ -75,7 +91,7 @@ class CheckpointStore:
         if step is None:
             raise InputError(f"{self._path}: no checkpoint")
         target = _as_dict(abstract)
-        restored = _restore_item(self._path / str(step) / "state", target)
+        restored = restore_item(self._path / str(step) / "state", target)
         return State(**jax.tree.map(jnp.asarray, restored))
 
     def wait(self) -> None:
@@ -88,87 +104,22 @@ class CheckpointStore:
         self._manager.close()
 
 
-@dataclasses.dataclass(frozen=True)
-class LoadedEncoder:
-    """An encoder and where it came from.
-
-    Attributes:
-      name: the reference it was loaded by.
-      step: optimisation steps behind it; 0 for an untrained one.
-      encoder: spec and variables.
-      meta: with "config", the resolved config of its run ({} for an untrained one).
-    """
-
-    name: str
-    step: int
-    encoder: EncoderVariables
-    meta: dict[str, Any]
-
-
-def load_encoder(reference: str) -> LoadedEncoder:
-    """Loads the encoder that `reference` names.
-
-    Args:
-      reference: a pretraining workdir (its newest checkpoint), `WORKDIR@STEP`, `WORKDIR@best` (lowest
-        evaluation loss), or `random:BACKBONE[@SEED]`, an untrained network.
+def read_meta(place: Path) -> dict[str, Any]:
+    """The `meta` item of the checkpoint in folder `place`.
 
     Raises:
-      InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture.
+      InputError: it is missing or damaged.
     """
-    if reference.startswith(RANDOM):
-        return _untrained(reference)
-    folder, wanted = (reference, "") if Path(reference).is_dir() else _split(reference)
-    path = Path(folder).absolute() / CHECKPOINTS
-    if not path.is_dir():
-        raise InputError(
-            f"checkpoint {folder}: no {CHECKPOINTS}/ folder there; expected a workdir of pretrain"
-        )
-    step = _pick(path, wanted, reference)
-    place = path / str(step)
-    meta = _read_meta(place)
-    stored = meta["encoder"]
-    spec = EncoderSpec(**stored | {"mean": tuple(stored["mean"]), "std": tuple(stored["std"])})
-    abstract = jax.eval_shape(lambda key: _variables(models.untrained(spec, key)), jax.random.key(0))
-    variables = _restore_item(place / "encoder", abstract)
-    return LoadedEncoder(reference, step, EncoderVariables(spec, **variables), meta)
-
-
-def _untrained(reference: str) -> LoadedEncoder:
-    name, _, seed = reference.removeprefix(RANDOM).partition("@")
-    if seed and not seed.isdecimal():
-        raise InputError(f"checkpoint {reference}: the seed after @ must be a whole number")
-    if name not in models.BACKBONES:
-        models.build_backbone(name, {})  # raises with the names there are
-    spec = EncoderSpec(name, {}, models.INPUT_SIZES[name], models.MEAN, models.STD)
-    encoder = models.untrained(spec, jax.random.key(int(seed or 0)))
-    return LoadedEncoder(reference, 0, encoder, {"config": {}})
-
-
-def _split(reference: str) -> tuple[str, str]:
-    folder, _, wanted = reference.rpartition("@")
-    return (folder, wanted) if folder else (reference, "")
-
-
-def _pick(path: Path, wanted: str, reference: str) -> int:
-    steps = sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal())
-    if not steps:
-        raise InputError(f"checkpoint {reference}: no finished checkpoint in {path.name}/ yet")
-    if wanted == "best":
-        return max(steps, key=lambda step: (_goodness(_read_meta(path / str(step))["metrics"]), step))
-    if wanted and not (wanted.isdecimal() and int(wanted) in steps):
-        raise InputError(f"checkpoint {reference}: no step {wanted}; there are {', '.join(map(str, steps))}")
-    return int(wanted) if wanted else steps[-1]
-
-
-def _read_meta(place: Path) -> dict[str, Any]:
     try:
         meta = json.loads((place / "meta" / "metadata").read_text())
-        return {key: meta[key] for key in ("encoder", "config", "metrics")}
+        return {key: meta[key] for key in ("encoder", "config", "metrics")} | {
+            "encoders": meta.get("encoders", {})
+        }
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"checkpoint {place}: its meta item is missing or damaged ({error})") from error
 
 
-def _restore_item(place: Path, target: PyTree) -> PyTree:
+def restore_item(place: Path, target: PyTree) -> PyTree:
     """Reads one item, refusing any difference in names, shapes or dtypes from `target`."""
     if not place.is_dir():
         raise InputError(f"checkpoint {place}: missing; the checkpoint is not whole, delete its folder")
@@ -219,7 +170,8 @@ def _as_dict(state: State) -> dict[str, PyTree]:
     return {field.name: getattr(state, field.name) for field in dataclasses.fields(State)}
 
 
-def _variables(encoder: EncoderVariables) -> dict[str, PyTree]:
+def variables_of(encoder: EncoderVariables) -> dict[str, PyTree]:
+    """The collections that `apply` takes."""
     return {"params": encoder.params, "batch_stats": encoder.batch_stats}
 
 
@@ -228,5 +180,6 @@ def _to_host(tree: PyTree) -> PyTree:
     return jax.tree.map(np.array, tree)
 
 
-def _goodness(metrics: dict[str, float]) -> float:
+def goodness(metrics: Mapping[str, float]) -> float:
+    """By which checkpoints are compared: the higher, the better."""
     return -metrics.get("eval/loss", math.inf)

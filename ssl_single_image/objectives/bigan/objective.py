@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from ssl_single_image import models
 from ssl_single_image.images import Atlas
-from ssl_single_image.objectives import common, inversion
-from ssl_single_image.objectives.inversion import Options
+from ssl_single_image.objectives import common
+from ssl_single_image.objectives.bigan import networks as nets
+from ssl_single_image.parallel import replicas
 from ssl_single_image.types import (
     EncoderVariables,
     InputError,
@@ -28,8 +28,6 @@ from ssl_single_image.types import (
     Rows,
     State,
 )
-
-__all__ = ["Options", "make"]
 
 GRID = 12
 """Crops in a row of the picture."""
@@ -44,10 +42,10 @@ def make(setup: common.Setup) -> Objective:
     Raises:
       InputError: G can't make images of the size.
     """
-    size = inversion.image_size(setup)
+    size = nets.image_size(setup)
     if models.doublings(size) < 2:  # D's first layer doesn't see z
         raise InputError(
-            f"config.objective_options.image_size {size} (0: the crop's): expected 16, 32, 64 ...; G doubles 4 px"
+            f"objective_options.image_size = {size} (0: the crop's): must be 16, 32, 64 ...; G doubles 4 px"
         )
 
     def init(key: jax.Array, inputs: Atlas) -> State:
@@ -60,11 +58,11 @@ def make(setup: common.Setup) -> Objective:
 
     def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
         crops = common.held_out_crops(setup, key, inputs, axis_name)
-        z = inversion.prior(setup, jax.random.fold_in(key, 1), axis_name)
-        return common.reduce_metrics(measure(setup, state, crops, z, axis_name), axis_name)
+        z = nets.prior(setup, jax.random.fold_in(key, 1), axis_name)
+        return replicas.total(measure(setup, state, crops, z, axis_name), axis_name)
 
     def encoder(state: State) -> EncoderVariables:
-        params, stats = inversion.averaged(state)
+        params, stats = nets.averaged(state)
         return EncoderVariables(
             setup.encoder, params["encoder"]["backbone"], stats["encoder"].get("backbone", {})
         )
@@ -76,9 +74,9 @@ def make(setup: common.Setup) -> Objective:
 
 def init_state(setup: common.Setup, key: jax.Array) -> State:
     """All three networks at step 0; with `ema`, their running means too."""
-    options, networks, size = inversion.options_of(setup), inversion.build(setup), inversion.image_size(setup)
+    options, networks, size = nets.options_of(setup), nets.build(setup), nets.image_size(setup)
     z, image = jnp.zeros((2, options.latent)), jnp.zeros((2, size, size, 3))
-    crop = jnp.zeros((2, setup.crop.size, setup.crop.size, 3))
+    crop = jnp.zeros((2, setup.encoder.size, setup.encoder.size, 3))
     keys = jax.random.split(key, 3)
     variables = {
         "encoder": networks.encoder.init(keys[0], crop, train=False),
@@ -87,7 +85,7 @@ def init_state(setup: common.Setup, key: jax.Array) -> State:
     }
     params = {name: v["params"] for name, v in variables.items()}
     stats = {name: v.get("batch_stats", {}) for name, v in variables.items()}
-    extras = {"ema": inversion.inverse_pair(params, stats)} if options.ema else {}
+    extras = {"ema": nets.inverse_pair(params, stats)} if options.ema else {}
     return State(jnp.int32(0), params, stats, setup.optimizer.init(params), extras)
 
 
@@ -98,15 +96,15 @@ def update(
 
     As published, D sees crops and generated images as two batches, each normalised by its own statistics.
     """
-    networks = inversion.build(setup, axis_name)
-    options, params, stats = inversion.options_of(setup), state.params, state.batch_stats
-    z = inversion.prior(setup, key, axis_name)
-    images = inversion.reduced(setup, crops)
+    networks = nets.build(setup, axis_name)
+    options, params, stats = nets.options_of(setup), state.params, state.batch_stats
+    z = nets.prior(setup, key, axis_name)
+    images = nets.reduced(setup, crops)
 
     def encode(params: PyTree) -> tuple[jax.Array, PyTree]:
         variables = {"params": params, "batch_stats": stats["encoder"]}
         (codes, _), updated = networks.encoder.apply(
-            variables, setup.normalise(crops), train=True, mutable=["batch_stats"]
+            variables, setup.normalise(nets.encoder_input(setup, crops)), train=True, mutable=["batch_stats"]
         )
         return codes, updated.get("batch_stats", {})
 
@@ -157,7 +155,7 @@ def update(
     }
     metrics: Metrics = {name: (mean * count, count) for name, mean in means.items()}
     state, metrics = common.apply_gradients(setup, state, grads, new_stats, metrics, axis_name)
-    for name, part in (grads if axis_name is None else lax.pmean(grads, axis_name)).items():
+    for name, part in replicas.mean(grads, axis_name).items():
         metrics[f"grad_norm_{name}"] = (optax.tree.norm(part), one)
     return _with_means(state, options.ema), metrics
 
@@ -189,10 +187,10 @@ def measure(
     |E(G(z)) - z|, both per value; "..._shuffled" is the same against the x or z next to it on this replica, which is
     what networks that knew nothing of each other would reach.
     """
-    networks = inversion.build(setup, axis_name)
-    images = inversion.reduced(setup, crops)
-    made = inversion.generate(networks, state, z)
-    codes = inversion.encode(setup, networks, state, crops)
+    networks = nets.build(setup, axis_name)
+    images = nets.reduced(setup, crops)
+    made = nets.generate(networks, state, z)
+    codes = nets.encode(setup, networks, state, crops)
     variables = {
         "params": state.params["discriminator"],
         "batch_stats": state.batch_stats["discriminator"],
@@ -204,8 +202,8 @@ def measure(
         ]
 
     logits = judge(images, codes), judge(made, z)
-    inverted = inversion.generate(networks, state, codes)
-    found = inversion.encode(setup, networks, state, inversion.enlarged(setup, made))
+    inverted = nets.generate(networks, state, codes)
+    found = nets.encode(setup, networks, state, made)
     count = jnp.float32(len(crops))
     means = {
         "loss": discriminator_loss(logits),
@@ -223,14 +221,14 @@ def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pi
     """Held-out crops, what G makes of their codes, and what it makes of z. `key` is the same at every call of a run."""
     some = dataclasses.replace(setup, batch_size=GRID)
     crops = common.held_out_crops(some, key, inputs, None)
-    networks = inversion.build(setup)
+    networks = nets.build(setup)
     samples = [
-        inversion.generate(networks, state, inversion.prior(some, jax.random.fold_in(key, row), None))
+        nets.generate(networks, state, nets.prior(some, jax.random.fold_in(key, row), None))
         for row in range(SAMPLE_ROWS)
     ]
-    inverted = inversion.generate(networks, state, inversion.encode(setup, networks, state, crops))
+    inverted = nets.generate(networks, state, nets.encode(setup, networks, state, crops))
     titles = ("held-out crops x", "G(E(x))", "G(z)", *[""] * (SAMPLE_ROWS - 1))
-    return {"samples": Rows((inversion.reduced(setup, crops), inverted, *samples), titles)}
+    return {"samples": Rows((nets.reduced(setup, crops), inverted, *samples), titles)}
 
 
 def warning(means: Mapping[str, float]) -> str:
@@ -255,6 +253,6 @@ def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
 def _with_means(state: State, decay: float) -> State:
     if not decay:
         return state
-    newest = inversion.inverse_pair(state.params, state.batch_stats)
+    newest = nets.inverse_pair(state.params, state.batch_stats)
     means = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.extras["ema"], newest)
     return state.replace(extras={"ema": means})

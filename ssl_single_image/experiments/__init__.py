@@ -1,0 +1,71 @@
+"""What a command does, as functions: from Python, from a notebook, from the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_collections
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from ssl_single_image.experiments import configs
+from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_crops
+from ssl_single_image.experiments.pretraining import pretrain
+from ssl_single_image.experiments.probing import probe
+from ssl_single_image.experiments.reporting import report
+from ssl_single_image.runs import LoadedEncoder, load_encoder
+
+__all__ = [
+    "crop_spec",
+    "export_crops",
+    "features",
+    "pretrain",
+    "pretrain_config",
+    "probe",
+    "probe_config",
+    "report",
+    "show_crops",
+]
+
+
+def pretrain_config(
+    name: str, *, preset: str | None = None, image: str | None = None, **fields: Any
+) -> ml_collections.ConfigDict:
+    """A pretraining config by name, with fields changed.
+
+    Args:
+      name: "rotnet", "deepcluster", "bigan" or "supervised"; or the path of a config file, or of a run's config.json.
+      preset: "demo", "cifar32" or "imagenet224"; None: the config's own default.
+      image: a path, glob, folder or `builtin:NAME`; None: the config's own.
+      **fields: in place of the config's: `steps=100`, `crop={"rotation": 0}`, `**{"optimizer.warmup": 0.1}`.
+
+    Raises:
+      InputError: no such config, preset or field.
+    """
+    argument = f":preset={preset}" if preset is not None else ""
+    chosen: dict[str, str] = {key: fields[key] for key in ("backbone", "objective") if key in fields}
+    config = configs.load("pretrain", name + argument, chosen)
+    return configs.update(config, fields | ({"source": image} if image is not None else {}))
+
+
+def probe_config(name: str, **fields: Any) -> ml_collections.ConfigDict:
+    """A probe's config by name, with fields changed.
+
+    Args:
+      name: "cifar10", "cifar100", "imagenet", "photos", or "folder:path=PATH"; or the path of a config file.
+      **fields: in place of the config's: `train_images=5000`, `optimizer={"learning_rate": 0.02}`.
+
+    Raises:
+      InputError: no such config or field.
+    """
+    return configs.update(configs.load("probe", name), fields)
+
+
+def features(
+    encoder: str | LoadedEncoder,
+    images: Float[Array | np.ndarray, "n h w 3"] | UInt8[Array | np.ndarray, "n h w 3"],
+    layer: str,
+) -> Float[np.ndarray, "n rows columns channels"]:
+    """Activations of one layer; `LoadedEncoder.features` of an encoder or of what a reference names."""
+    loaded = encoder if isinstance(encoder, LoadedEncoder) else load_encoder(encoder)
+    return loaded.features(images, layer)

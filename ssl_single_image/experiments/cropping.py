@@ -1,0 +1,116 @@
+"""A look at crops, and crops as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ssl_single_image import augment, images
+from ssl_single_image.analysis import crops, grids
+from ssl_single_image.errors import InputError
+from ssl_single_image.runs import workdir
+
+LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
+MOST_SHOWN = 10_000
+
+
+def crop_spec(
+    preset: str = "paper", size: int = 32, changes: Mapping[str, Any] | None = None
+) -> augment.CropSpec:
+    """A published recipe with some fields changed.
+
+    Raises:
+      InputError: an unknown preset or field, or a value out of range.
+    """
+    return augment.CropSpec.from_config(
+        augment.CropSpec.preset(preset, size).to_config() | dict(changes or {})
+    )
+
+
+def show_crops(
+    source: str,
+    spec: augment.CropSpec | None = None,
+    *,
+    count: int = 48,
+    seed: int = 0,
+    scale: int = 0,
+    alone: bool = False,
+    title: str = "",
+) -> Image.Image:
+    """A sheet of the first crops that training with this seed sees, beside the source; a notebook shows it.
+
+    Args:
+      source: a path, glob, folder or `builtin:NAME`.
+      spec: how crops are made; None: the paper's recipe at 32 px.
+      count: how many.
+      seed: names the virtual data set.
+      scale: whole factor that crops are shown at; 0 picks one.
+      alone: adds a row for each augmentation alone.
+      title: put before the legend.
+
+    Raises:
+      InputError: a source that can't be read or is too small, or a count out of range.
+    """
+    if not 1 <= count <= MOST_SHOWN:
+        raise InputError(f"count = {count}: must lie in [1, {MOST_SHOWN}]")
+    if not 0 <= scale <= 64:
+        raise InputError(f"scale = {scale}: must lie in [0, 64]")
+    spec = spec or augment.CropSpec.preset("paper", 32)
+    sources = checked_source(source, spec, seed)
+    heading = f"{count} crops of {spec.size} x {spec.size}, {title}seed {seed}   ({LEGEND})"
+    sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
+    return grids.stacked([sheet, crops.alone_sheet(sources, spec, seed, scale=scale)]) if alone else sheet
+
+
+def export_crops(
+    source: str,
+    target: str | Path,
+    count: int,
+    spec: augment.CropSpec | None = None,
+    *,
+    seed: int = 0,
+    form: str = "png",
+) -> Path:
+    """Writes crops 0 to count - 1 of a virtual data set as files, to train on the same images elsewhere.
+
+    Args:
+      source: a path, glob, folder or `builtin:NAME`.
+      target: a folder, or NAME.array_record; an export that was cut off is continued.
+      count: how many.
+      spec: how crops are made; None: the paper's recipe at 32 px.
+      seed: names the virtual data set.
+      form: of a folder: "png", "jpeg", "webp", or "array_record" (a TFDS data set).
+
+    Raises:
+      InputError: a bad argument, or a folder that holds other crops.
+      Halted: a signal, or no space; the same call continues.
+    """
+    # Not above: it takes half a second, which every pretraining run would pay for its sheet of crops.
+    from ssl_single_image.experiments import export, layouts
+
+    if not 1 <= count <= 2**32:
+        raise InputError(f"count = {count}: must lie in [1, {2**32}]")
+    spec = spec or augment.CropSpec.preset("paper", 32)
+    sources = checked_source(source, spec, seed)
+    layout = layouts.choose(Path(target), form, spec, count)
+    record = {"crop": spec.to_config(), "seed": seed, "count": count, "format": type(layout).__name__}
+    record |= {"encoding": layout.encoding, "sources": [source.record() for source in sources]}
+    workdir.claim(layout.root, record)
+    export.export(images.build_atlas([s.pixels for s in sources]), spec, seed, count, layout)
+    return Path(target)
+
+
+def checked_source(source: str, spec: augment.CropSpec, seed: int) -> list[images.SourceImage]:
+    """The images of a source, large enough for the spec.
+
+    Raises:
+      InputError: they can't be read or are too small, or the seed is out of range.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed = {seed}: must lie in [0, 2**32)")
+    sources = images.load_source(source)
+    augment.check_source(spec, [s.pixels.shape for s in sources], [s.name for s in sources])
+    return sources

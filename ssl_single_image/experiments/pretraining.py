@@ -1,0 +1,139 @@
+"""Pretraining as a function: from a config and a folder to a trained encoder."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+from PIL import Image
+
+from ssl_single_image import augment, datasets, images, parallel
+from ssl_single_image.analysis import crops, grids
+from ssl_single_image.datasets.base import padded
+from ssl_single_image.errors import InputError
+from ssl_single_image.experiments import configs
+from ssl_single_image.experiments.results import Run
+from ssl_single_image.experiments.settings import PretrainConfig
+from ssl_single_image.keys import Stream, stream
+from ssl_single_image.runs import workdir
+from ssl_single_image.training import loop
+from ssl_single_image.types import Batch, Objective, PyTree, State
+
+FREE = ("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "data_dir")
+"""Config keys that a resumed run may change: none of them touches the parameters."""
+SAMPLES = 48
+"""Crops drawn in samples.png, until the objective draws samples of its own."""
+SCALE = 2
+"""How much the tiles of an objective's pictures are enlarged."""
+
+
+def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
+    """Trains an encoder, or resumes the run that the folder holds.
+
+    Args:
+      config: a `PretrainConfig`, or a mapping of its fields, as `pretrain_config` gives.
+      folder: the workdir: gets `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and pictures.
+      devices: how many to use; 0: all.
+
+    Returns:
+      The finished run, whose folder `probe` and `load_encoder` take.
+
+    Raises:
+      InputError: a bad field, a source that can't be read, or a folder that holds another run.
+      Halted: the loss diverged, or a signal stopped the run; what is saved can be resumed.
+    """
+    settings: PretrainConfig = configs.read("pretrain", config).resolved()
+    place, used = Path(folder), choose_devices(devices)
+    parallel.local_batch_size(settings.batch_size, used)
+    data, classes, origin = _labelled(settings, used) if settings.entry.labelled else _single_image(settings)
+    objective = settings.entry.make(settings.setup(classes))
+    record = settings.to_config() | {"inputs": origin}
+    workdir.claim(place, record, FREE)
+    loop.train(
+        objective,
+        settings,
+        data,
+        seed=settings.seed,
+        workdir=place,
+        config=record,
+        schedule=settings.schedule,
+        devices=used,
+        draw=_drawing(objective, data.example, settings.seed),
+        started=lambda: _draw_crops(settings, place),
+    )
+    logging.info("complete: %d steps in %s", settings.steps, place)
+    return Run(place)
+
+
+def choose_devices(count: int) -> list[jax.Device]:
+    """The first `count` devices, or all.
+
+    Raises:
+      InputError: there are fewer.
+    """
+    devices = jax.devices()
+    if count > len(devices):
+        raise InputError(f"devices = {count}: there are {len(devices)} {jax.default_backend()} devices")
+    return devices[:count] if count else devices
+
+
+def _draw_crops(config: PretrainConfig, folder: Path) -> None:
+    sheet_file = folder / "samples.png"
+    if not config.entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
+        sources = images.load_source(config.source)
+        images.save_image(crops.crop_sheet(sources, config.crop, SAMPLES, config.seed), sheet_file)
+
+
+def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | None:
+    """Draws what the objective has to show, always of the same crops."""
+    if objective.pictures is None:
+        return None
+    compute = jax.jit(objective.pictures)
+    key = stream(seed, Stream.PICTURES)
+
+    def draw(state: State) -> dict[str, Image.Image]:
+        pictures = jax.device_get(compute(state, key, inputs))
+        return {name: grids.titled_rows(rows, scale=SCALE) for name, rows in pictures.items()}
+
+    return draw
+
+
+def _single_image(config: PretrainConfig) -> tuple[loop.Data, int, list[dict[str, Any]]]:
+    """The source images as an atlas that every step gets, and what they were."""
+    sources = images.load_source(config.source)
+    augment.check_source(config.crop, [s.pixels.shape for s in sources], [s.name for s in sources])
+    atlas = jax.device_put(images.build_atlas([source.pixels for source in sources]))
+    data = loop.Data(
+        example=atlas,
+        train=lambda step: itertools.repeat(atlas),
+        evaluate=lambda: itertools.repeat(atlas, config.eval_batches),
+        split=False,
+    )
+    return data, 0, [source.record() for source in sources]
+
+
+def _labelled(
+    config: PretrainConfig, devices: Sequence[jax.Device]
+) -> tuple[loop.Data, int, list[dict[str, Any]]]:
+    """Batches of a labelled set, split over processes and devices."""
+    labelled = datasets.load(config.dataset, data_dir=config.data_dir or None, size=config.encoder.size)
+    shard = (jax.process_index(), jax.process_count())
+    local = parallel.local_batch_size(config.batch_size, devices)
+
+    def train(step: int) -> Iterator[Batch]:
+        return labelled.train.batches(config.batch_size, seed=config.seed, start=step, shard=shard)
+
+    def evaluate() -> Iterator[Batch]:
+        batches = labelled.test.batches(config.batch_size, shard=shard)
+        return (
+            padded(batch, len(batch.label), local)
+            for batch in itertools.islice(batches, config.eval_batches or None)
+        )
+
+    example = next(labelled.test.batches(min(2, len(labelled.test))))
+    origin = [{"name": labelled.name, "classes": len(labelled.classes), "images": len(labelled.train)}]
+    return loop.Data(example, train, evaluate, split=True), len(labelled.classes), origin

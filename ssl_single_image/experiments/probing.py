@@ -1,0 +1,99 @@
+"""Probing as a function: from checkpoints and a labelled set to a table of accuracies, layer by layer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+
+from ssl_single_image import datasets, probes
+from ssl_single_image.analysis import figures, tables
+from ssl_single_image.errors import InputError
+from ssl_single_image.experiments import configs, presets
+from ssl_single_image.experiments.results import ProbeTable
+from ssl_single_image.images.builtin import PREFIX
+from ssl_single_image.probes import runner
+from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
+
+FREE = ("data_dir",)
+"""Config keys that do not change the numbers."""
+
+
+def probe(config: Any, references: str | Sequence[str], folder: str | Path | None = None) -> ProbeTable:
+    """Measures what every layer of frozen encoders knows about the classes of a labelled set.
+
+    Args:
+      config: a `ProbeConfig`, a mapping of its fields as `probe_config` gives, or a name: of a probe config ("cifar10",
+        "photos"), or of a data set ("folder:PATH", "tfds:NAME"), which is probed by the cached protocol.
+      references: encoders as `load_encoder` takes them. Always have an untrained one among them.
+      folder: gets `probe.json`, `probe.md` and `probe.png`; None: nothing is written.
+
+    Returns:
+      The results, which show themselves as a table.
+
+    Raises:
+      InputError: a bad field, a checkpoint or data set that can't be read, or a folder that holds something else.
+    """
+    settings: probes.ProbeConfig = configs.read(
+        "probe", _named(config) if isinstance(config, str) else config
+    )
+    names = _checked([references] if isinstance(references, str) else references)
+    probes.find(settings.kind)
+    encoders = [load_encoder(name) for name in names]
+    data = datasets.load(
+        settings.dataset,
+        data_dir=settings.data_dir or None,
+        size=probes.input_size(encoders, settings.size),
+        exclude=pretrained_on(encoders),
+    )
+    plan = probes.make_plan(encoders, data, settings)
+    if folder is not None:
+        place = _free_of_pretraining(Path(folder))
+        workdir.claim(place, settings.to_config() | {"checkpoint": names}, FREE)
+    result = runner.run(plan)
+    if folder is not None and jax.process_index() == 0:
+        write(place, result)
+        logging.info("complete: %s", place / "probe.md")
+    return ProbeTable(result)
+
+
+def pretrained_on(encoders: Iterable[LoadedEncoder]) -> list[str]:
+    """Names of the built-in photographs that any of the encoders saw: nothing may be measured on them."""
+    sources = [str(loaded.meta.get("config", {}).get("source", "")) for loaded in encoders]
+    return sorted({source.removeprefix(PREFIX) for source in sources if source.startswith(PREFIX)})
+
+
+def write(folder: Path, result: dict[str, Any]) -> None:
+    """Writes the results, each file whole or not at all; `probe.json`, which marks the probe as done, last."""
+    workdir.write_whole(folder / "probe.md", "# Linear probes\n\n" + tables.full_markdown(result))
+    workdir.write_whole(folder / "probe.png", figures.accuracy(result))
+    workdir.write_whole(folder / "probe.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+
+
+def _named(text: str) -> Any:
+    name = text.partition(":")[0]
+    if name in datasets.KINDS and name not in configs.names("probe"):
+        return presets.cached_probe(text)
+    if text.startswith("folder:") and "=" not in text:
+        return presets.cached_probe(text)
+    return configs.load("probe", text)
+
+
+def _checked(given: Sequence[str]) -> list[str]:
+    names = [str(name).strip() for name in given if str(name).strip()]
+    if not names:
+        raise InputError("no checkpoint: give at least one workdir of pretraining, or random:BACKBONE")
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise InputError(f"checkpoint {', '.join(sorted(twice))} is given twice")
+    return names
+
+
+def _free_of_pretraining(folder: Path) -> Path:
+    if (folder / workdir.CONFIG).exists() and "objective" in workdir.read(folder):
+        raise InputError(f"workdir {folder}: holds a pretraining run; give the probe a folder of its own")
+    return folder

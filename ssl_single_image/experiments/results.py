@@ -1,0 +1,135 @@
+"""What experiments return: things that show themselves in a notebook and are plain data in a script."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ssl_single_image.analysis import figures, tables
+from ssl_single_image.errors import InputError
+from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
+from ssl_single_image.runs.metrics import METRICS, read_metrics
+
+
+class Run:
+    """A pretraining run on disk."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config of the run, with the record of its inputs."""
+        return workdir.read(self.folder)
+
+    @property
+    def metrics(self) -> list[dict[str, float]]:
+        """The lines of `metrics.jsonl`: "step", and KIND/NAME for each metric."""
+        return read_metrics(self.folder / METRICS)
+
+    def encoder(self, at: str | int = "") -> LoadedEncoder:
+        """The encoder of the newest checkpoint, of a step, or of the "best" one."""
+        return load_encoder(f"{self.folder}@{at}" if at != "" else str(self.folder))
+
+    def curves(self) -> Image.Image:
+        """Every metric against the step."""
+        return _picture(figures.training_curves(self.metrics))
+
+    def picture(self, name: str = "samples") -> Image.Image:
+        """A picture that the run drew, by the name of its file without .png.
+
+        Raises:
+          InputError: there is none of this name.
+        """
+        path = self.folder / f"{name}.png"
+        if not path.exists():
+            there = ", ".join(sorted(path.stem for path in self.folder.glob("*.png")))
+            raise InputError(f"{self.folder}: no picture {name!r}; there are {there or 'none'}")
+        with Image.open(path) as image:
+            return image.copy()
+
+    def _repr_markdown_(self) -> str:
+        last = {name: value for row in self.metrics for name, value in row.items()}
+        cells = "".join(f"| {name} | {value:.4g} |\n" for name, value in last.items())
+        return f"Run in `{self.folder}`, newest values:\n\n| metric | value |\n|:--|--:|\n{cells}"
+
+
+class ProbeTable(Mapping[str, Any]):
+    """The results of a probe: what `probe.json` holds, as a mapping that shows itself as a table."""
+
+    def __init__(self, result: Mapping[str, Any]):
+        self._result = dict(result)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._result[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._result)
+
+    def __len__(self) -> int:
+        return len(self._result)
+
+    def accuracy(self, checkpoint: str) -> dict[str, float]:
+        """Layer -> top-1 accuracy in percent of one checkpoint.
+
+        Raises:
+          InputError: it was not probed.
+        """
+        for result in self["results"]:
+            if result["checkpoint"] == str(checkpoint):
+                return {layer: values["top1"] for layer, values in result["layers"].items()}
+        there = ", ".join(result["checkpoint"] for result in self["results"])
+        raise InputError(f"checkpoint {checkpoint}: not in this table, which has {there}")
+
+    def gains(self) -> ProbeTable | None:
+        """Top-1 less that of the untrained network of the same spec, in points; None without one."""
+        difference = tables.gains(self)
+        return ProbeTable(difference) if difference is not None else None
+
+    def figure(self) -> Image.Image:
+        """Accuracy against depth."""
+        return _picture(figures.accuracy(self))
+
+    def __str__(self) -> str:
+        return tables.full_markdown(self)
+
+    def __repr__(self) -> str:
+        return f"<probe of {len(self['results'])} encoders on {self['dataset']}>\n{self}"
+
+    def _repr_markdown_(self) -> str:
+        return tables.full_markdown(self)
+
+
+class Page:
+    """A report on disk: a link to it in a notebook."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def _repr_html_(self) -> str:
+        shown = html.escape(str(self.path))
+        return f'<a href="{shown}">{shown}</a>'
+
+
+def _picture(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))

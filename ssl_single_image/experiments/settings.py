@@ -1,0 +1,126 @@
+"""The config of a pretraining run: every field, its default and its legal values; and what is made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any
+
+import optax
+
+from ssl_single_image import models, objectives
+from ssl_single_image.augment import CropSpec
+from ssl_single_image.errors import InputError
+from ssl_single_image.ops import backend
+from ssl_single_image.schema import SEED, OneOf, Within
+from ssl_single_image.training import optim
+from ssl_single_image.training.loop import PretrainPlan
+from ssl_single_image.types import EncoderSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(PretrainPlan):
+    """Everything that decides a pretraining run, beside the pixels of its source images.
+
+    Attributes:
+      objective: a key of `objectives.OBJECTIVES`.
+      objective_options: what only that objective has; the rest are defaults.
+      preset: which preset the config came from; for the record.
+      source: the image or images: a path, glob, folder or `builtin:NAME`.
+      dataset: the labelled set, for an objective that learns from labels.
+      data_dir: where prepared sets lie; "": TFDS's own folder.
+      seed: of the initialisation, the crops and everything random in the steps.
+      crops: d, the size of the virtual data set; the default is ImageNet's, as in the paper.
+      crop: how crops are drawn.
+      view_hflip: probability that a step mirrors a crop, anew at each visit.
+      backbone: a key of `models.BACKBONES`.
+      backbone_options: what only that backbone has; the rest are defaults.
+      optimizer: with its schedule.
+      sync_batch_norm: batch statistics over the global batch; False: per device.
+      dtype: of the computation; "auto" is bfloat16 on GPUs and TPUs and float32 on CPUs.
+      eval_batches: batches of an evaluation; 0: all that there are, for labelled sets.
+
+    Raises:
+      InputError: an unknown name, a value out of range, or fields that contradict each other.
+    """
+
+    objective: str = "rotnet"
+    objective_options: Any = dataclasses.field(default_factory=dict)
+    preset: str = ""
+    source: str = ""
+    dataset: str = ""
+    data_dir: str = ""
+    seed: Annotated[int, SEED] = 0
+    crops: Annotated[int, Within(1, 2**32, "[)")] = 1_281_167
+    crop: CropSpec = CropSpec.preset("paper", 32)  # noqa: RUF009 (frozen)
+    view_hflip: Annotated[float, Within(0, 1)] = 0.0
+    backbone: str = "alexnet32"
+    backbone_options: Any = dataclasses.field(default_factory=dict)
+    optimizer: optim.Optimizer = optim.Optimizer()  # noqa: RUF009 (frozen)
+    sync_batch_norm: bool = True
+    dtype: Annotated[str, OneOf("auto", "float32", "bfloat16")] = "auto"
+    eval_batches: Annotated[int, Within(0)] = 4
+
+    def check(self) -> None:
+        super().check()
+        entry = objectives.find(self.objective)
+        read = {
+            "objective_options": entry.options.from_value(self.objective_options),
+            "backbone": models.current_name(self.backbone),
+            "backbone_options": models.find(self.backbone).options.from_value(self.backbone_options),
+        }
+        for name, value in read.items():
+            object.__setattr__(self, name, value)
+        _ = self.encoder  # refuses a size that the backbone can't take
+        if entry.labelled:
+            self._check_labelled()
+        elif not self.source:
+            raise InputError(
+                f"source = '': objective {self.objective} needs an image; give a path or builtin:NAME"
+            )
+
+    def _check_labelled(self) -> None:
+        if not self.dataset:
+            raise InputError(
+                f"dataset = '': objective {self.objective} learns from labels; give a data set, such as cifar10"
+            )
+        if self.steps_per_call != 1:
+            raise InputError(
+                f"steps_per_call = {self.steps_per_call}: must be 1 for objective {self.objective}, which is fed by"
+                " the host"
+            )
+
+    @property
+    def entry(self) -> objectives.Entry:
+        """What the objective is made by."""
+        return objectives.find(self.objective)
+
+    @property
+    def encoder(self) -> EncoderSpec:
+        """The backbone and its input, whose size the objective decides."""
+        size = self.entry.input_size(self.crop, self.objective_options)
+        return models.encoder_spec(self.backbone, self.backbone_options.to_config(), size)
+
+    @property
+    def schedule(self) -> optax.Schedule:
+        """Learning rate by step."""
+        return optim.make_schedule(self.optimizer, self.steps)
+
+    def resolved(self) -> PretrainConfig:
+        """With "auto" replaced by what it means here, so that the record says what was computed."""
+        return self.replace(dtype=backend.fastest("dtype")) if self.dtype == "auto" else self
+
+    def setup(self, classes: int = 0) -> objectives.Setup:
+        """What the objective is made from; `classes` is the number of labels, for those that learn from them."""
+        return objectives.Setup(
+            encoder=self.encoder,
+            crop=self.crop,
+            crops=self.crops,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            optimizer=optim.make_optimizer(self.optimizer, self.schedule),
+            sync_batch_norm=self.sync_batch_norm,
+            dtype=self.resolved().dtype,
+            view_hflip=self.view_hflip,
+            classes=classes,
+            options=self.objective_options,
+        )

@@ -1,0 +1,126 @@
+"""Backbones by name, and what is built from a name and options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image.errors import InputError
+from ssl_single_image.models import alexnet, alexnet32, nin
+from ssl_single_image.models.backbone import Backbone
+from ssl_single_image.models.layers import Network
+from ssl_single_image.schema import suggestion
+from ssl_single_image.types import EncoderSpec, EncoderVariables
+
+Module = nn.Module
+"""What networks are: pure `init(keys, x, train=...)` and `apply(variables, x, train=...)`."""
+
+BACKBONES: dict[str, Backbone] = {
+    "alexnet": alexnet.BACKBONE,
+    "alexnet32": alexnet32.BACKBONE,
+    "nin": nin.BACKBONE,
+}
+FORMER_NAMES = {"cifar32": "alexnet32"}
+"""Names that stand in checkpoints and scripts -> names of today."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Channel statistics of ImageNet's RGB in [0, 1]: the customary input normalisation."""
+
+
+def current_name(name: str) -> str:
+    """Today's name of a backbone.
+
+    Raises:
+      InputError: there is none of this name.
+    """
+    name = FORMER_NAMES.get(name, name)
+    if name not in BACKBONES:
+        raise InputError(f"backbone = {name!r}: unknown{suggestion(name, BACKBONES)}")
+    return name
+
+
+def find(name: str) -> Backbone:
+    """The backbone of a name, today's or a former one; errors as `current_name`'s."""
+    return BACKBONES[current_name(name)]
+
+
+def encoder_spec(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    size: int = 0,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> EncoderSpec:
+    """The whole spec of an encoder: today's names, every option with its value.
+
+    Args:
+      name: of the backbone.
+      options: those that differ from the defaults.
+      size: side of the input in pixels; 0: the one that the backbone is made for.
+      mean: per channel, see `EncoderSpec`.
+      std: per channel.
+
+    Raises:
+      InputError: an unknown name or option, or an input too small for the backbone.
+    """
+    backbone = find(name)
+    name = current_name(name)
+    whole = backbone.options.from_config(options or {}).to_config()
+    size = size or backbone.input_size
+    if size < backbone.smallest:
+        raise InputError(
+            f"backbone {name}: an input of {size} pixels is too small; it needs {backbone.smallest} or more"
+        )
+    return EncoderSpec(name, whole, size, tuple(mean), tuple(std))  # type: ignore[arg-type]
+
+
+def build_backbone(
+    name: str, options: Mapping[str, Any], *, axis_name: str | None = None, dtype: Any = jnp.float32
+) -> Module:
+    """The convolutional trunk: `apply(variables, x, train=...)` -> (output, activations by layer).
+
+    Args:
+      name: a key of BACKBONES.
+      options: fields of the backbone's options.
+      axis_name: mapped axis over which batch norm is synchronised when training; None: per replica.
+      dtype: of the computation; parameters and statistics stay float32.
+
+    Raises:
+      InputError: unknown name or option.
+    """
+    backbone = find(name)
+    return backbone.build(backbone.options.from_value(options), axis_name=axis_name, dtype=jnp.dtype(dtype))
+
+
+def build_network(
+    name: str,
+    options: Mapping[str, Any],
+    outputs: int,
+    *,
+    axis_name: str | None = None,
+    dtype: Any = jnp.float32,
+    head: Callable[[], Module] | None = None,
+) -> Network:
+    """The trunk with a head on top: `apply` -> (logits (B, outputs) float32, activations by layer).
+
+    Arguments and errors as `build_backbone`'s; `head` makes the head, None: the published one. Variables lie under
+    "backbone" and "head".
+    """
+    backbone = find(name)
+    read = backbone.options.from_value(options)
+    shared = {"axis_name": axis_name, "dtype": jnp.dtype(dtype)}
+    return Network(
+        partial(backbone.build, read, **shared), head or partial(backbone.head, outputs, read, **shared)
+    )
+
+
+def untrained(spec: EncoderSpec, key: jax.Array) -> EncoderVariables:
+    """A randomly initialised encoder: the lower end of the scale."""
+    backbone = build_backbone(spec.backbone, spec.options)
+    image = jnp.zeros((1, spec.size, spec.size, 3))
+    variables = jax.jit(lambda key: backbone.init(key, image, train=False))(key)
+    return EncoderVariables(spec, variables["params"], variables.get("batch_stats", {}))

@@ -1,0 +1,157 @@
+"""DeepCluster: classify crops by clusters of one's own features (Caron, Bojanowski, Joulin and Douze, ECCV 2018).
+
+The data set is virtual: crop i is rendered from its index whenever it is needed, and all that is stored of it is its
+place among the crops listed by cluster, one int32.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image import augment
+from ssl_single_image.images import Atlas, atlas_from_batch
+from ssl_single_image.keys import Stream, stream
+from ssl_single_image.objectives import common
+from ssl_single_image.objectives.deepcluster.assignment import Clusters, blocks, uniform_sample
+from ssl_single_image.objectives.deepcluster.refresh import feature_count, options_of, refresh
+from ssl_single_image.ops.materialise import materialise
+from ssl_single_image.parallel import replicas
+from ssl_single_image.types import InputError, Metrics, Objective, Pictures, Rows, State
+
+SHOWN, GRID = 10, 12
+"""Rows of each kind in the picture of clusters, and crops in a row."""
+
+
+def make(setup: common.Setup) -> Objective:
+    """k-way cross-entropy on clusters that a refresh finds between epochs. `inputs` is an Atlas.
+
+    Raises:
+      InputError: more clusters than crops, fewer crops than a batch, or more components than features.
+    """
+    options = options_of(setup)
+    if options.clusters > setup.crops:
+        raise InputError(
+            f"objective_options.clusters = {options.clusters}: must be at most crops, which is {setup.crops}"
+        )
+    if setup.batch_size > setup.crops:
+        raise InputError(f"batch_size = {setup.batch_size}: must be at most crops, which is {setup.crops}")
+    features_count = feature_count(setup)
+    if options.components > features_count:
+        raise InputError(
+            f"objective_options.components = {options.components}: must be at most {features_count}, as a"
+            " feature has"
+        )
+
+    def init(key: jax.Array, inputs: Atlas) -> State:
+        del inputs
+        state = common.init_state(setup, setup.network(options.clusters), key)
+        return state.replace(extras=blocks(setup.crops, options.clusters))
+
+    def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
+        return measure(setup, state, key, inputs, axis_name)
+
+    def step(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> tuple[State, Metrics]:
+        crops, labels = training_crops(setup, state, inputs, axis_name)
+        return update(setup, state, key, crops, labels, axis_name=axis_name)
+
+    def refreshed(
+        state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None
+    ) -> tuple[State, Metrics]:
+        return refresh(setup, state, key, inputs, axis_name)
+
+    return Objective(
+        init,
+        step,
+        evaluate,
+        lambda state: common.trunk(setup, state),
+        refresh=refreshed,
+        refresh_every=options.reassign * epoch_steps(setup),
+        pictures=lambda *args: draw(setup, *args),
+    )
+
+
+def epoch_steps(setup: common.Setup) -> int:
+    """Steps of an epoch: the whole batches that d crops give."""
+    return setup.crops // setup.batch_size
+
+
+def training_crops(
+    setup: common.Setup, state: State, atlas: Atlas, axis_name: str | None
+) -> tuple[jax.Array, jax.Array]:
+    """This replica's crops of one step, (B, S, S, 3) in [0, 1], and their clusters (B,) int32."""
+    every = epoch_steps(setup)
+    epoch, first = state.step // every, state.step % every * setup.batch_size
+    places = first.astype(jnp.uint32) + replicas.positions(setup.batch_size, axis_name)
+    key = jax.random.fold_in(stream(setup.seed, Stream.ORDER), epoch)
+    indices, labels = uniform_sample(state.extras, key, places)
+    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
+    return materialise(state.step >= 0, lambda x: x, crops), labels
+
+
+def update(
+    setup: common.Setup,
+    state: State,
+    key: jax.Array,
+    crops: jax.Array,
+    labels: jax.Array,
+    *,
+    axis_name: str | None,
+) -> tuple[State, Metrics]:
+    """One optimisation step on this replica's crops (B, S, S, 3) in [0, 1] and their clusters (B,) int32.
+
+    Each crop is seen in one view, a random resized crop of it (area from `view_min_area`, aspect 3/4 to 4/3), mirrored
+    with probability `setup.view_hflip`.
+    """
+    view_key, dropout_key = jax.random.split(key)
+    keys = replicas.position_keys(view_key, setup.batch_size, axis_name)
+    spec = augment.CropSpec(
+        setup.encoder.size, min_area=options_of(setup).view_min_area, aspect=0.75, hflip=setup.view_hflip
+    )
+    extent = jnp.full((len(crops), 2), crops.shape[1], jnp.int32)
+    atlas = atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
+    views = setup.normalise(augment.render_views(atlas, keys, spec))
+    network = setup.network(options_of(setup).clusters, axis_name)
+    loss = common.classification_loss(
+        network, state, views, labels, replicas.replica_key(dropout_key, axis_name)
+    )
+    return common.update(setup, state, loss, axis_name)
+
+
+def measure(
+    setup: common.Setup, state: State, key: jax.Array, atlas: Atlas, axis_name: str | None
+) -> Metrics:
+    """How well clusters are told from whole crops by running statistics.
+
+    The crops are those of the data set, drawn like an epoch's: no other crop has a cluster.
+    """
+    places = replicas.positions(setup.batch_size, axis_name)
+    indices, labels = uniform_sample(state.extras, key, places)
+    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
+    network = setup.network(options_of(setup).clusters)
+    logits = common.predict(network, state, setup.normalise(crops))
+    return replicas.total(common.classification_metrics(logits, labels), axis_name)
+
+
+def draw(setup: common.Setup, state: State, key: jax.Array, atlas: Atlas) -> Pictures:
+    """Crops of the clusters with the least spread and of others, one row each.
+
+    Clusters that fill a row come first among the tightest; those that don't repeat their crops.
+    """
+    clusters: Clusters = state.extras
+    shown = min(SHOWN, options_of(setup).clusters)
+    large = clusters.sizes >= GRID
+    tightest = jnp.argsort(jnp.where(large, clusters.spread, jnp.inf))[:shown]
+    others = jnp.argsort(jnp.where(clusters.sizes > 0, jax.random.uniform(key, large.shape), jnp.inf))[:shown]
+
+    def row(cluster: jax.Array) -> jax.Array:
+        size = jnp.maximum(clusters.sizes[cluster], 1).astype(jnp.uint32)
+        numbers = augment.permute_index(key, jnp.arange(GRID, dtype=jnp.uint32) % size, size)
+        indices = clusters.members[clusters.starts[cluster] + numbers.astype(jnp.int32)]
+        return augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
+
+    rows = jax.vmap(row)(jnp.concatenate([tightest, others]))
+    titles = ["" for _ in range(2 * shown)]
+    titles[0] = f"the {shown} tightest clusters"
+    titles[shown] = f"{shown} clusters at random"
+    return {"clusters": Rows(tuple(rows), tuple(titles))}

@@ -1,0 +1,7 @@
+"""How arrays are computed: convolution, pooling and their formulations for CPUs; no network, no variables."""
+
+from ssl_single_image.ops.convolution import conv2d, upsampling_conv2d
+from ssl_single_image.ops.materialise import materialise
+from ssl_single_image.ops.pooling import average_pool, max_pool
+
+__all__ = ["average_pool", "conv2d", "materialise", "max_pool", "upsampling_conv2d"]

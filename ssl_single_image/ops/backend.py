@@ -1,0 +1,18 @@
+"""What is computed how on which backend: the one place that asks for it, when a program is traced."""
+
+from __future__ import annotations
+
+import jax
+
+FASTEST: dict[str, dict[str, str]] = {
+    "convolution": {"cpu": "products", "other": "native"},
+    "max_pool": {"cpu": "separable", "other": "native"},
+    "dtype": {"cpu": "float32", "other": "bfloat16"},
+}
+"""Operation -> backend -> the formulation to take; "other" stands for GPUs and TPUs."""
+
+
+def fastest(operation: str) -> str:
+    """The formulation of an operation, a key of FASTEST, for the default backend."""
+    choices = FASTEST[operation]
+    return choices.get(jax.default_backend(), choices["other"])

@@ -1,0 +1,62 @@
+"""What one replica of a mapped function knows of the others: its place, and sums, means and keys over all of them.
+
+Every function takes `axis_name`, the mapped axis as in `types.Step`; None means that there is one replica.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ssl_single_image.types import PyTree
+
+
+def count(axis_name: str | None) -> int:
+    """How many replicas there are."""
+    return 1 if axis_name is None else lax.axis_size(axis_name)
+
+
+def place(axis_name: str | None) -> jax.Array:
+    """() int32: the place of this replica among all."""
+    return jnp.int32(0) if axis_name is None else lax.axis_index(axis_name)
+
+
+def total(values: PyTree, axis_name: str | None) -> PyTree:
+    """The sum over replicas."""
+    return values if axis_name is None else lax.psum(values, axis_name)
+
+
+def mean(values: PyTree, axis_name: str | None) -> PyTree:
+    """The mean over replicas."""
+    return values if axis_name is None else lax.pmean(values, axis_name)
+
+
+def gather(values: PyTree, axis_name: str | None) -> PyTree:
+    """(n, ...) of each replica -> (replicas n, ...) in order."""
+    return values if axis_name is None else lax.all_gather(values, axis_name, tiled=True)
+
+
+def take(x: jax.Array, indices: jax.Array, axis_name: str | None) -> jax.Array:
+    """Rows by global index, replica * n + row: x (n, C), indices (k,) int32 -> (k, C), the same everywhere."""
+    local = indices - place(axis_name) * len(x)
+    inside = (local >= 0) & (local < len(x))
+    rows = x[jnp.clip(local, 0, len(x) - 1)]
+    return total(jnp.where(inside[:, None], rows, 0), axis_name)
+
+
+def positions(batch_size: int, axis_name: str | None) -> jax.Array:
+    """(B,) uint32: the places of this replica's examples in the global batch."""
+    local = batch_size // count(axis_name)
+    first = 0 if axis_name is None else place(axis_name) * local
+    return jnp.asarray(first + jnp.arange(local), jnp.uint32)
+
+
+def position_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
+    """(B,) keys, one an example; each depends on the place in the global batch and not on the replica."""
+    return jax.vmap(lambda i: jax.random.fold_in(key, i))(positions(batch_size, axis_name))
+
+
+def replica_key(key: jax.Array, axis_name: str | None) -> jax.Array:
+    """A key of this replica's own, for randomness that has no place in the global batch (dropout)."""
+    return key if axis_name is None else jax.random.fold_in(key, place(axis_name))

@@ -1,0 +1,5 @@
+"""What a run leaves on disk: checkpoints, encoders, metrics, the workdir itself."""
+
+from ssl_single_image.runs.encoders import LoadedEncoder, load_encoder
+
+__all__ = ["LoadedEncoder", "load_encoder"]
