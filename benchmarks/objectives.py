@@ -7,29 +7,23 @@ objective's images/s over RotNet's. `python benchmarks/objectives.py --json`
 from __future__ import annotations
 
 import argparse
-import runpy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import common
 import jax
 
-from ssl_single_image import augment, images
-from ssl_single_image.cli import pretrain
+from ssl_single_image import images
+from ssl_single_image.experiments import configs, pretrain_config
 from ssl_single_image.objectives import OBJECTIVES, rotnet
-from ssl_single_image.training import optim
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "pretrain"
 PEER = "rotnet"
 
 
 def contender(objective: str, preset: str) -> tuple[Callable[[], Any], int]:
     """A step from the same state each time, and how many images it sees."""
-    get_config = runpy.run_path(str(CONFIGS / f"{objective}.py"))["get_config"]
-    config = get_config(f"preset={preset},image=builtin:coffee")
-    crop = augment.CropSpec.from_config(config.crop.to_dict())
-    setup = pretrain.make_setup(config, crop, 0, optim.make_schedule(config.optimizer, config.steps))
+    config = configs.read("pretrain", pretrain_config(objective, preset=preset, image="builtin:coffee"))
+    setup = config.setup()
     atlas = images.build_atlas([source.pixels for source in images.load_source(config.source)])
     made = OBJECTIVES[objective].make(setup)
     state = jax.jit(made.init)(jax.random.key(0), atlas)

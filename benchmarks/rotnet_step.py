@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image import augment, images
-from ssl_single_image.cli import defaults, pretrain
+from ssl_single_image.experiments import configs, pretrain_config
 from ssl_single_image.objectives import common as objectives
 from ssl_single_image.objectives import rotnet
-from ssl_single_image.training import optim
 
 CASES = [
     ("cifar32", "paper", 64),
@@ -28,10 +27,10 @@ CASES = [
 
 def measure(size_preset: str, crop_preset: str, batch_size: int, repeats: int) -> dict[str, Any]:
     """One row: our step on an atlas against the same update on crops that were rendered before."""
-    config = defaults.pretrain("rotnet", size_preset, "builtin:astronaut")
-    config.batch_size = batch_size
-    crop = augment.CropSpec.preset(crop_preset, config.crop.size)
-    setup = pretrain.make_setup(config, crop, 0, optim.make_schedule(config.optimizer, config.steps))
+    fields = pretrain_config("rotnet", preset=size_preset, image="builtin:astronaut", batch_size=batch_size)
+    crop = augment.CropSpec.preset(crop_preset, fields.crop.size)
+    config = configs.read("pretrain", fields).replace(crop=crop)
+    setup = config.setup()
     atlas = images.build_atlas([source.pixels for source in images.load_source(config.source)])
     objective = rotnet.make(setup)
     state = jax.jit(objective.init)(jax.random.key(0), atlas)

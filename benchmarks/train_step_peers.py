@@ -18,7 +18,7 @@ Conv = tuple[int, int, int, int]  # features, kernel, stride, padding
 POOL2, POOL3, AVERAGE3 = ("max", 2, 2, 0), ("max", 3, 2, 0), ("average", 3, 2, 1)
 LAYERS: dict[str, list[Any]] = {
     "small4": [(32, 3, 1, 1), (64, 3, 2, 1), (128, 3, 2, 1), (128, 3, 2, 1)],
-    "cifar32": [
+    "alexnet32": [
         (64, 3, 1, 1),
         POOL2,
         (128, 3, 1, 1),
@@ -38,9 +38,9 @@ LAYERS: dict[str, list[Any]] = {
         *[(384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1), POOL3],
     ],
 }
-HIDDEN = {"small4": None, "cifar32": (512,), "nin": None, "alexnet": (4096, 4096)}
+HIDDEN = {"small4": None, "alexnet32": (512,), "nin": None, "alexnet": (4096, 4096)}
 """Hidden fully connected layers; None: global average pooling straight to the logits."""
-SIDES = {"small4": 32, "cifar32": 32, "nin": 32, "alexnet": 224}
+SIDES = {"small4": 32, "alexnet32": 32, "nin": 32, "alexnet": 224}
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 
 
@@ -48,20 +48,19 @@ def ours(network: str, crops: int) -> Step:
     """This package's step under jit, crops rendered inside."""
     import jax
 
-    from ssl_single_image import augment, images
-    from ssl_single_image.cli import defaults, pretrain
+    from ssl_single_image import images
+    from ssl_single_image.experiments import configs, pretrain_config
     from ssl_single_image.objectives import rotnet
     from ssl_single_image.parallel import compile_step
-    from ssl_single_image.training import optim
 
     if network == "small4":
         _register_small4()
-    config = defaults.pretrain(
-        "rotnet", "imagenet224" if network == "alexnet" else "cifar32", "builtin:coffee"
+    preset = "imagenet224" if network == "alexnet" else "cifar32"
+    config = configs.read(
+        "pretrain",
+        pretrain_config("rotnet", preset=preset, image="builtin:coffee", batch_size=crops, backbone=network),
     )
-    config.batch_size, config.backbone = crops, network
-    crop = augment.CropSpec.preset("paper", SIDES[network])
-    setup = pretrain.make_setup(config, crop, 0, optim.make_schedule(config.optimizer, config.steps))
+    setup = config.setup()
     atlas = images.build_atlas([source.pixels for source in images.load_source(config.source)])
     objective = rotnet.make(setup)
     step = compile_step(objective.step, split_inputs=False)
@@ -78,20 +77,18 @@ def ours(network: str, crops: int) -> Step:
 
 
 def _register_small4() -> None:
-    import types
-
     from ssl_single_image import models
     from ssl_single_image.models import layers
 
-    def backbone(**shared: Any) -> layers.ConvTrunk:
+    def build(options: Any, **shared: Any) -> layers.ConvTrunk:
         return layers.ConvTrunk(tuple(layers.ConvSpec(*layer) for layer in LAYERS["small4"]), **shared)
 
-    def head(outputs: int, **shared: Any) -> layers.AverageHead:
-        del shared
+    def head(outputs: int, options: Any, **shared: Any) -> layers.AverageHead:
         return layers.AverageHead(outputs)
 
-    models.BACKBONES["small4"] = types.SimpleNamespace(backbone=backbone, head=head)
-    models.INPUT_SIZES["small4"] = SIDES["small4"]
+    models.BACKBONES["small4"] = models.Backbone(
+        build, head, input_size=SIDES["small4"], smallest=1, parameters=0
+    )
 
 
 def torch_network(network: str) -> Any:

@@ -1,7 +1,7 @@
 """The streams of random numbers of a run: one enum, so that no two purposes share a key.
 
 A run is named by its seed. Each purpose folds its own number into the key of the seed, and then what it counts: the
-step, the crop's index, the epoch. `stream` is the only place that makes a key from a seed.
+step, the crop's index, the epoch. This module is the only one that makes a key from a seed.
 """
 
 from __future__ import annotations
@@ -11,23 +11,42 @@ import enum
 import jax
 
 
+@enum.unique
 class Stream(enum.IntEnum):
-    """Purposes of random numbers; the values are part of what a seed means and never change."""
+    """Purposes of random numbers. The values are part of what a seed means and never change; new ones are appended.
+
+    Attributes:
+      INIT: initial variables of pretraining.
+      STEP: optimisation steps, by step: views, dropout, z.
+      EVALUATE: evaluations, by batch: held-out crops, z.
+      REFRESH: refreshes, by step: samples for PCA, seeds of k-means, the new top layer.
+      PICTURES: what the pictures of a run show.
+      CROPS: the virtual data set, by index of the crop.
+      ORDER: in which order an epoch visits the crops, by epoch.
+      HEADS_INIT: initial variables of a probe's heads.
+      HEADS_STEP: their optimisation steps, by step: random views.
+      HEADS_ORDER: in which order an epoch visits cached features, by epoch.
+    """
 
     INIT = 0
     STEP = 1
     EVALUATE = 2
     REFRESH = 3
     PICTURES = 4
-    CROPS = 1
-    ORDER = 2
-    HEADS_INIT = 0
-    HEADS_STEP = 1
-    NOTHING = 9
+    CROPS = 5
+    ORDER = 6
+    HEADS_INIT = 7
+    HEADS_STEP = 8
+    HEADS_ORDER = 9
 
 
 def stream(seed: int, purpose: Stream) -> jax.Array:
-    """The key of one purpose: () typed PRNG key, to be folded with what the purpose counts."""
+    """The key of one purpose: a () typed PRNG key, to be folded with what the purpose counts.
+
+    Args:
+      seed: of the run, in [0, 2**32).
+      purpose: what the numbers are for.
+    """
     return jax.random.fold_in(jax.random.key(seed), purpose)
 
 

@@ -174,16 +174,16 @@ def _checked(kind: Any, rules: tuple[Rule, ...], value: Any, path: str) -> Any:
         return kind.from_value(value, path)
     if typing.get_origin(kind) is tuple:
         return _checked_tuple(typing.get_args(kind), rules, value, path)
+    convert = kind if kind in _NOUNS else (lambda value: value)
     if kind in _NOUNS:
-        accepted, convert = _TYPES[kind]
+        accepted = _TYPES[kind]
         wrong = not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool)
         if wrong or (kind is float and not math.isfinite(value)):
             raise InputError(f"{path} = {value!r}: must be {legal}")
-        value = convert(value)
     for rule in rules:
         if not rule.allows(value):
             raise InputError(f"{path} = {value!r}: must be {rule.describe(noun)}")
-    return value
+    return convert(value)
 
 
 def _checked_tuple(kinds: tuple[Any, ...], rules: tuple[Rule, ...], value: Any, path: str) -> tuple[Any, ...]:
@@ -205,9 +205,4 @@ def _plain(value: Any) -> Any:
 
 
 _NOUNS = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
-_TYPES: dict[type, tuple[type, type]] = {
-    int: (numbers.Integral, int),
-    float: (numbers.Real, float),
-    bool: (bool, bool),
-    str: (str, str),
-}
+_TYPES: dict[type, type] = {int: numbers.Integral, float: numbers.Real, bool: bool, str: str}

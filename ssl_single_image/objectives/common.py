@@ -16,8 +16,6 @@ from ssl_single_image.keys import Stream, stream
 from ssl_single_image.parallel import replicas
 from ssl_single_image.types import EncoderSpec, EncoderVariables, Metrics, PyTree, State
 
-HELD_OUT = 3
-
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
@@ -85,8 +83,7 @@ def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str |
 
 
 def held_out_crops(setup: Setup, key: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
-    """As `training_crops`, of crops that training never sees: their draws hang on `key` and HELD_OUT."""
-    key = jax.random.fold_in(key, HELD_OUT)
+    """As `training_crops`, of crops that training never sees: crop i of the batch is drawn from `key` folded with i."""
     return augment.render_crops(atlas, key, replicas.positions(setup.batch_size, axis_name), setup.crop)
 
 

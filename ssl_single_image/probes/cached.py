@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ssl_single_image import augment
+from ssl_single_image.keys import Stream, stream
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import linear
 from ssl_single_image.types import Batch, EncoderVariables, Metrics, PyTree, State
@@ -77,7 +78,7 @@ def probe(setup: linear.Setup, images: int) -> linear.Probe:
 
     def step(state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None) -> tuple[State, Metrics]:
         del key
-        order = jax.random.fold_in(jax.random.key(setup.seed), state.step // steps)
+        order = jax.random.fold_in(stream(setup.seed, Stream.HEADS_ORDER), state.step // steps)
         place = state.step % steps * setup.batch_size + replicas.positions(setup.batch_size, axis_name)
         rows = augment.permute_index(order, place, images).astype(jnp.int32)
         picked = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), inputs)

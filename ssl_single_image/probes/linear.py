@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ssl_single_image import augment, models
+from ssl_single_image import augment, keys, models
 from ssl_single_image.images import atlas_from_batch
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import pooling
@@ -78,7 +78,7 @@ def activation_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
     """Layer -> (H, W, C) of its activation on inputs of `spec.size`, without computing anything."""
     backbone = models.build_backbone(spec.backbone, spec.options)
     x = jnp.zeros((1, spec.size, spec.size, 3))
-    (_, taps), _ = jax.eval_shape(lambda: backbone.init_with_output(jax.random.key(0), x, train=False))
+    (_, taps), _ = jax.eval_shape(lambda: backbone.init_with_output(keys.unused(), x, train=False))
     return {layer: tap.shape[1:] for layer, tap in taps.items()}
 
 

@@ -196,20 +196,20 @@ def test_collapse_is_named(means, words):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"latent": 0}, "latent 0: must be at least 1"),
-        ({"ema": 1.0}, r"ema 1.0: must be in \[0, 1\)"),
+        ({"latent": 0}, "latent = 0: must be a whole number, at least 1"),
+        ({"ema": 1.0}, r"ema = 1.0: must be a number in \[0, 1\)"),
         ({"label_smoothing": 0.7}, "label_smoothing"),
-        ({"widht": 3}, "no option 'widht'; it has latent"),
+        ({"widht": 3}, "objective_options.widht: no such field; did you mean width"),
     ],
 )
 def test_options_out_of_range_are_refused(fields, words):
     with pytest.raises(InputError, match=words):
-        OBJECTIVES["bigan"].read_options(fields)
+        OBJECTIVES["bigan"].options.from_config(fields)
 
 
 @pytest.mark.parametrize("size", [8, 48])
 def test_a_size_that_two_or_more_doublings_never_give_is_refused(size):
-    with pytest.raises(InputError, match=f"image_size {size}"):
+    with pytest.raises(InputError, match=f"image_size = {size}"):
         method.make(setup(options=Options(image_size=size)))
 
 

@@ -14,7 +14,7 @@ from ssl_single_image.runs import load_encoder
 from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, State
 
-SPEC = EncoderSpec("cifar32", {"sobel": False}, 32, models.MEAN, models.STD)
+SPEC = EncoderSpec("alexnet32", {"sobel": False}, 32, models.MEAN, models.STD)
 OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-3), optax.adam(optax.constant_schedule(0.1)))
 
 

@@ -163,7 +163,7 @@ def test_plusplus_seeds_follow_squared_distances():
 def test_a_draw_falls_on_a_point_with_mass(n):
     mass = np.zeros(n, np.float32)
     mass[[n // 3, n // 2]] = 1e-3, 1
-    drawn = jax.vmap(lambda key: seeding.draw(jnp.asarray(mass), key, None))(jax.random.split(KEY, 200))
+    drawn = jax.vmap(lambda key: seeding.sample(jnp.asarray(mass), key, None))(jax.random.split(KEY, 200))
     assert set(np.asarray(drawn).tolist()) <= {n // 3, n // 2}
 
 

@@ -226,24 +226,24 @@ def test_what_it_shows(atlas, refreshed):
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"clusters": 1}, "clusters 1: must be at least 2"),
-        ({"features": "conv5"}, "features 'conv5': expected head or trunk"),
-        ({"seeding": "grid"}, "seeding 'grid'"),
-        ({"view_min_area": 0.0}, "view_min_area 0.0: must be in"),
-        ({"k": 3}, "no option 'k'; it has clusters"),
+        ({"clusters": 1}, "clusters = 1: must be a whole number, at least 2"),
+        ({"features": "conv5"}, "features = 'conv5': must be one of head, trunk"),
+        ({"seeding": "grid"}, "seeding = 'grid'"),
+        ({"view_min_area": 0.0}, "view_min_area = 0.0: must be a number in"),
+        ({"k": 3}, "objective_options.k: no such field; there are clusters"),
     ],
 )
 def test_options_out_of_range_are_refused(fields, words):
     with pytest.raises(InputError, match=words):
-        OBJECTIVES["deepcluster"].read_options(fields)
+        OBJECTIVES["deepcluster"].options.from_config(fields)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"crops": 5}, "clusters 6: more than config.crops 5"),
-        ({"batch_size": 27}, "batch_size 27: more than config.crops 26"),
-        ({"options": dataclasses.replace(OPTIONS, components=513)}, "the features have 512 values"),
+        ({"crops": 5}, "clusters = 6: must be at most crops, which is 5"),
+        ({"batch_size": 27}, "batch_size = 27: must be at most crops, which is 26"),
+        ({"options": dataclasses.replace(OPTIONS, components=513)}, "components = 513: must be at most 512"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, words):

@@ -143,7 +143,7 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         (tmp_path / "file", (), "is there already"),
         (tmp_path / "a", ("--format=gif",), "png, jpeg, webp, array_record"),
         (tmp_path / "a", ("--out=x.png",), "give one of them"),
-        (tmp_path / "a", ("--count=0",), "--count=0"),
+        (tmp_path / "a", ("--count=0",), "count = 0"),
         (tmp_path / "a", ("--crop=rotation=200",), "rotation"),
         (tmp_path / "a", ("--crop=rotatoin=20",), "rotatoin"),
     ):

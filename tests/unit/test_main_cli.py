@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from ssl_single_image.cli import main
+from ssl_single_image.cli import host, main
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has this setting")
 
@@ -27,24 +27,24 @@ def started(monkeypatch):
 def test_a_process_starts_anew_with_huge_pages_and_the_same_words(monkeypatch, started):
     monkeypatch.setenv("GLIBC_TUNABLES", "")  # so that it is restored
     monkeypatch.delenv("GLIBC_TUNABLES")
-    main.tune()
+    host.tune()
     assert started == [
-        (sys.executable, [sys.executable, "-m", "ssl_single_image.cli.main", "help"], main.HUGE_PAGES)
+        (sys.executable, [sys.executable, "-m", "ssl_single_image.cli.main", "help"], host.HUGE_PAGES)
     ]
 
 
 @linux_only
 def test_the_users_own_setting_is_left_alone(monkeypatch, started):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
-    main.tune()
+    host.tune()
     assert started == []
 
 
 def test_flags_of_xla_are_set_before_the_users_and_once(monkeypatch, started):
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")
-    main.tune()
-    main.tune()
-    assert os.environ["XLA_FLAGS"] == f"{main.XLA_FLAGS} --xla_dump_to=x"
+    host.tune()
+    host.tune()
+    assert os.environ["XLA_FLAGS"] == f"{host.XLA_FLAGS} --xla_dump_to=x"
 
 
 def test_a_call_from_python_starts_nothing(monkeypatch, started, capsys):
@@ -69,10 +69,10 @@ def cache_setting():
 
 def test_compiled_programs_are_kept_beside_the_workdir_unless_told_otherwise(tmp_path, cache_setting):
     jax.config.update("jax_compilation_cache_dir", None)
-    main.keep_compiled(tmp_path / "first")
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first")
-    main.keep_compiled(tmp_path / "second")
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first")
+    host.keep_compiled(tmp_path / "first" / "run")
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)
+    host.keep_compiled(tmp_path / "second" / "run")
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)
 
 
 @pytest.mark.parametrize("command", sorted(main.COMMANDS))

@@ -125,8 +125,15 @@ def test_registry_says_what_backbones_are(name):
         module = models.build_backbone(name, {})
         return jax.eval_shape(lambda key: module.init_with_output(key, image, train=False), jax.random.key(0))
 
-    (output, layers), variables = activations(backbone.smallest)
-    assert all(leaf.size for leaf in [output, *layers.values()])
+    def computes(size):
+        try:
+            (output, layers), _ = activations(size)
+        except (ValueError, TypeError, ZeroDivisionError):
+            return False
+        return all(leaf.size for leaf in [output, *layers.values()])
+
+    _, variables = activations(backbone.input_size)
+    assert computes(backbone.smallest)
     assert count(variables["params"]) == backbone.parameters
     models.encoder_spec(name, size=backbone.smallest)
     if backbone.smallest > 1:
@@ -134,10 +141,7 @@ def test_registry_says_what_backbones_are(name):
             InputError, match=f"{name}: an input of {backbone.smallest - 1} pixels is too small"
         ):
             models.encoder_spec(name, size=backbone.smallest - 1)
-        with pytest.raises((ValueError, TypeError, ZeroDivisionError)):
-            (output, layers), _ = activations(backbone.smallest - 1)
-            if not all(leaf.size for leaf in [output, *layers.values()]):
-                raise ValueError("a layer has no cell")
+        assert not computes(backbone.smallest - 1)
 
 
 def test_former_names_of_backbones_and_options_are_understood():

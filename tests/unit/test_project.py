@@ -7,7 +7,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, SETUPTOOLS = FILE["project"], FILE["tool"]["setuptools"]
 
 
 def canonical(name: str) -> str:
@@ -32,6 +33,18 @@ def test_every_requirement_is_pinned_at_an_allowed_version() -> None:
         name, _, least = requirement.partition(">=")
         assert canonical(name) in pins, f"{name} is not in constraints.txt"
         assert pins[canonical(name)] >= numbers(least), requirement
+
+
+def test_every_package_and_the_configs_are_in_the_wheel() -> None:
+    listed = set(SETUPTOOLS["packages"])
+    found = {path.parent.relative_to(ROOT) for path in (ROOT / "ssl_single_image").rglob("*.py")}
+    configs = {path.parent.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.py")} - {Path("configs")}
+    expected = {".".join(path.parts) for path in found}
+    expected |= {".".join(("ssl_single_image", *path.parts)) for path in configs}
+    assert listed == expected
+    for name, place in SETUPTOOLS["package-dir"].items():
+        assert name.endswith(place.replace("/", "."))
+    assert (ROOT / "ssl_single_image" / "py.typed").exists()
 
 
 def test_constraints_hold_versions_and_nothing_else() -> None:

@@ -70,9 +70,9 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, capsys: pytest
         ("--image=builtin:nothing", f"--out={out}"): "no such photograph",
         ("--image=builtin:coffee", f"--out={out}", "--preset=best"): "paper, authors",
         ("--image=builtin:coffee", f"--out={out}", "--size=2"): "size = 2",
-        ("--image=builtin:coffee", f"--out={out}", "--count=0"): "--count=0",
-        ("--image=builtin:coffee", f"--out={out}", "--scale=99"): "--scale=99",
-        ("--image=builtin:coffee", f"--out={out}", "--seed=-1"): "--seed=-1",
+        ("--image=builtin:coffee", f"--out={out}", "--count=0"): "count = 0",
+        ("--image=builtin:coffee", f"--out={out}", "--scale=99"): "scale = 99",
+        ("--image=builtin:coffee", f"--out={out}", "--seed=-1"): "seed = -1",
         ("--image=builtin:coffee", f"--out={out}", "--sizes=3"): "sizes",
     }
     for words, message in cases.items():

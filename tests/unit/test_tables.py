@@ -37,11 +37,11 @@ def test_markdown_is_the_expected_text():
     assert text.splitlines() == [
         "cifar10: 10,000 test images, chance level 10.0 %, cached protocol; top-1 accuracy, %",
         "",
-        "| checkpoint       |   step |    conv1 |    conv2 |",
-        "|:-----------------|-------:|---------:|---------:|",
-        "| `runs/rot\\|net`  |  2,400 | **61.4** | **63.5** |",
+        "| checkpoint         |   step |    conv1 |    conv2 |",
+        "|:-------------------|-------:|---------:|---------:|",
+        "| `runs/rot\\|net`    |  2,400 | **61.4** | **63.5** |",
         "| `random:alexnet32` |      0 | **61.4** |     59.4 |",
-        "| chance           |        |     10.0 |     10.0 |",
+        "| chance             |        |     10.0 |     10.0 |",
     ]
 
 

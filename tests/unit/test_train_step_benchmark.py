@@ -14,12 +14,13 @@ import train_step_peers
 @pytest.mark.parametrize("name", sorted(models.BACKBONES))
 def test_layers_and_hidden_units_are_the_packages(name):
     layers = []
-    for layer in models.BACKBONES[name].backbone().layers:
+    for layer in models.build_backbone(name, {}).layers:
         layers.append((layer.features, layer.kernel, layer.stride, layer.padding))
         if layer.pool:
             window, stride, padding = (*layer.pool, 0)[:3]
             layers.append(("average" if layer.average else "max", window, stride, padding))
     assert layers == train_step_peers.LAYERS[name]
-    head = models.BACKBONES[name].head(4)
+    backbone = models.BACKBONES[name]
+    head = backbone.head(4, backbone.options())
     assert getattr(head, "hidden", None) == train_step_peers.HIDDEN[name]
-    assert models.INPUT_SIZES[name] == train_step_peers.SIDES[name]
+    assert backbone.input_size == train_step_peers.SIDES[name]

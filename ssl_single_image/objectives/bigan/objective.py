@@ -57,8 +57,9 @@ def make(setup: common.Setup) -> Objective:
         return update(setup, state, key, crops, axis_name=axis_name)
 
     def evaluate(state: State, key: jax.Array, inputs: Atlas, *, axis_name: str | None) -> Metrics:
-        crops = common.held_out_crops(setup, key, inputs, axis_name)
-        z = nets.prior(setup, jax.random.fold_in(key, 1), axis_name)
+        crops_key, prior_key = jax.random.split(key)
+        crops = common.held_out_crops(setup, crops_key, inputs, axis_name)
+        z = nets.prior(setup, prior_key, axis_name)
         return replicas.total(measure(setup, state, crops, z, axis_name), axis_name)
 
     def encoder(state: State) -> EncoderVariables:
@@ -220,11 +221,12 @@ def measure(
 def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pictures:
     """Held-out crops, what G makes of their codes, and what it makes of z. `key` is the same at every call of a run."""
     some = dataclasses.replace(setup, batch_size=GRID)
-    crops = common.held_out_crops(some, key, inputs, None)
+    crops_key, prior_key = jax.random.split(key)
+    crops = common.held_out_crops(some, crops_key, inputs, None)
     networks = nets.build(setup)
     samples = [
-        nets.generate(networks, state, nets.prior(some, jax.random.fold_in(key, row), None))
-        for row in range(SAMPLE_ROWS)
+        nets.generate(networks, state, nets.prior(some, row_key, None))
+        for row_key in jax.random.split(prior_key, SAMPLE_ROWS)
     ]
     inverted = nets.generate(networks, state, nets.encode(setup, networks, state, crops))
     titles = ("held-out crops x", "G(E(x))", "G(z)", *[""] * (SAMPLE_ROWS - 1))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from ssl_single_image import augment, clustering, models
+from ssl_single_image import augment, clustering, keys, models
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
 from ssl_single_image.objectives.deepcluster.assignment import from_labels
@@ -118,7 +118,7 @@ def feature_count(setup: common.Setup) -> int:
     def describe() -> jax.Array:
         x = jnp.zeros((1, setup.encoder.size, setup.encoder.size, 3))
         network = setup.network(options_of(setup).clusters)
-        return _extract(setup, network.init(jax.random.key(0), x, train=False), x)
+        return _extract(setup, network.init(keys.unused(), x, train=False), x)
 
     return jax.eval_shape(describe).shape[1]
 
