@@ -86,7 +86,8 @@ def kmeans(
       restarts: runs from different seeds, of which the one of least inertia is returned; the first run doesn't depend
         on how many there are.
       weights: (n,) float32, 0 for points that don't count (padding) and 1 for others; None: all count.
-      dtype: of the factors of the scalar products, "float32" or "bfloat16"; all else is float32.
+      dtype: of the factors of the scalar products, "float32" or "bfloat16"; all else is float32. Points of float64
+        are clustered in float64.
       axis_name: mapped axis whose replicas hold the other points, as many each.
 
     Raises:
@@ -94,7 +95,7 @@ def kmeans(
         negative tolerance, or x not a matrix.
     """
     _check(x, k, iterations, tolerance, seeding, restarts, dtype, replicas.count(axis_name))
-    weights = jnp.ones(len(x), jnp.float32) if weights is None else weights
+    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
 
     def run(restart: jax.Array) -> KMeans:
         seed_key, repair_key = jax.random.split(jax.random.fold_in(key, restart))
@@ -205,12 +206,12 @@ def _lloyd(
 
     nothing = _Pass(
         jnp.zeros(len(x), jnp.int32),
-        jnp.zeros(len(x)),
+        jnp.zeros(len(x), x.dtype),
         jnp.zeros_like(seeds),
-        jnp.zeros(len(seeds)),
-        jnp.float32(0),
+        jnp.zeros(len(seeds), x.dtype),
+        jnp.zeros((), x.dtype),
     )
-    start = (jnp.int32(0), seeds, nothing, jnp.zeros(iterations + 1))
+    start = (jnp.int32(0), seeds, nothing, jnp.zeros(iterations + 1, x.dtype))
     passes, centroids, seen, history = lax.while_loop(goes_on, step, start)
     history = jnp.where(jnp.arange(iterations + 1) < passes, history, seen.inertia)
     return KMeans(seen.labels, seen.distances, centroids, seen.sizes, history)
@@ -221,14 +222,14 @@ def _assign(
 ) -> _Pass:
     """The nearest centroid of each point, and the sums from which the next centroids come."""
     n, k = len(x), len(centroids)
-    factor = centroids.astype(dtype)
+    factors = centroids.dtype if dtype == "float32" else dtype
     offsets = jnp.square(centroids).sum(1) / 2
 
     def add_block(carry: _Sums, start: jax.Array, fresh: jax.Array) -> _Sums:
         labels, distances, sums, sizes = carry
         points = lax.dynamic_slice_in_dim(x, start, len(fresh))
         counted = fresh * lax.dynamic_slice_in_dim(weights, start, len(fresh))
-        nearest = _nearest(points.astype(dtype), factor, offsets)
+        nearest = _nearest(points.astype(factors), centroids.astype(factors), offsets)
         apart = jnp.square(points - centroids[nearest]).sum(1)
         return (
             lax.dynamic_update_slice_in_dim(labels, nearest, start, 0),
@@ -237,7 +238,7 @@ def _assign(
             sizes.at[nearest].add(counted),
         )
 
-    start = (jnp.zeros(n, jnp.int32), jnp.zeros(n), jnp.zeros_like(centroids), jnp.zeros(k))
+    start = (jnp.zeros(n, jnp.int32), jnp.zeros(n, x.dtype), jnp.zeros_like(centroids), jnp.zeros(k, x.dtype))
     labels, distances, sums, sizes = fold(add_block, start, n, BLOCK // k)
     sums, sizes = replicas.total(sums, axis_name), replicas.total(sizes, axis_name)
     inertia = replicas.total((weights * distances).sum(), axis_name) / jnp.maximum(sizes.sum(), 1)
@@ -259,7 +260,7 @@ def _nearest(points: jax.Array, centroids: jax.Array, offsets: jax.Array) -> jax
         points,
         (((1,), (1,)), ((), ())),
         precision=lax.Precision.HIGHEST,
-        preferred_element_type=jnp.float32,
+        preferred_element_type=offsets.dtype,
     ).reshape(groups, GROUP, len(points))
     group = (products - offsets[:, :, None]).max(1).argmax(0)
     members = jnp.take_along_axis(products, group[None, None], 0)[0] - offsets[group].T

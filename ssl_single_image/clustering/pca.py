@@ -62,12 +62,12 @@ def fit_pca(
         raise InputError(f"PCA: components {components}: must be in [1, {dims}], the values of a point")
     if not 0 < floor <= 1:
         raise InputError(f"PCA: floor {floor}: must be in (0, 1]")
-    weights = jnp.ones(len(x), jnp.float32) if weights is None else weights
+    weights = jnp.ones(len(x), x.dtype) if weights is None else weights
     mean, covariance = _moments(x, weights, axis_name)
     variances, vectors = jnp.linalg.eigh(covariance)
     variances, vectors = variances[::-1][:components], vectors[:, ::-1][:, :components]
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], 0)
-    least = jnp.maximum(floor * variances[0], jnp.finfo(jnp.float32).tiny)
+    least = jnp.maximum(floor * variances[0], jnp.finfo(x.dtype).tiny)
     scale = jnp.where(largest < 0, -1, 1) * lax.rsqrt(jnp.maximum(variances, least))
     return PCA(mean, vectors * scale)
 
@@ -95,5 +95,5 @@ def _moments(x: jax.Array, weights: jax.Array, axis_name: str | None) -> tuple[j
         # HIGHEST: accelerators would round to TF32 or bfloat16, and eigenvalues near the floor would be noise.
         return total + jnp.matmul(centred.T * counted, centred, precision=lax.Precision.HIGHEST)
 
-    total = fold(add_block, jnp.zeros((dims, dims), jnp.float32), n, BLOCK // dims)
+    total = fold(add_block, jnp.zeros((dims, dims), x.dtype), n, BLOCK // dims)
     return mean, replicas.total(total, axis_name) / count

@@ -60,7 +60,7 @@ def plusplus_points(
         distances = jnp.maximum(norms - 2 * products + jnp.square(point).sum(), 0)
         return points.at[i].set(point), jnp.minimum(nearest, distances)
 
-    start = jnp.zeros((k, x.shape[1]), x.dtype), jnp.full(len(x), jnp.inf)
+    start = jnp.zeros((k, x.shape[1]), x.dtype), jnp.full(len(x), jnp.inf, x.dtype)
     return lax.fori_loop(0, k, step, start)[0]
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.models.layers import Conv, batch_norm, dense_top
+from ssl_single_image.models.layers import Conv, at_least_float32, batch_norm, dense_top
 from ssl_single_image.ops.convolution import upsampling_conv2d
 
 KERNEL = 5
@@ -39,9 +39,9 @@ class CodeHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = dense_top(self.latent)(x.reshape(len(x), -1).astype(jnp.float32))
+        x = dense_top(self.latent)(at_least_float32(x.reshape(len(x), -1)))
         if self.normalise:
-            x = batch_norm(train, self.axis_name, jnp.float32, "bn", affine=False)(x)
+            x = batch_norm(train, self.axis_name, x.dtype, "bn", affine=False)(x)
         return jnp.tanh(x)
 
 
@@ -84,7 +84,7 @@ class Generator(nn.Module):
             channels //= 2
         x = UpsamplingConv(3, self.dtype, name=f"up{steps}")(x)
         bias = self.param("bias", nn.initializers.zeros, (3,), jnp.float32)
-        return nn.sigmoid(x.astype(jnp.float32) + bias)
+        return nn.sigmoid(at_least_float32(x) + bias)
 
 
 class Discriminator(nn.Module):
@@ -130,7 +130,7 @@ class Discriminator(nn.Module):
                 x = batch_norm(train, self.axis_name, self.dtype, f"bn{number + 1}")(x + bias[:, None, None])
             x = nn.leaky_relu(x, SLOPE)
         top = dense(1, name="top")
-        return apply(top, x.reshape(len(x), -1).astype(jnp.float32))[:, 0]
+        return apply(top, at_least_float32(x.reshape(len(x), -1)))[:, 0]
 
 
 def _flat_normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:

@@ -64,6 +64,11 @@ class Conv(nn.Module):
         return y
 
 
+def at_least_float32(x: jax.Array) -> jax.Array:
+    """x as float32; float64 stays, so that tests can compute without visible rounding."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def batch_norm(
     train: bool, axis_name: str | None, dtype: jnp.dtype, name: str, *, affine: bool = True
 ) -> nn.BatchNorm:
@@ -163,7 +168,7 @@ class FCHead(nn.Module):
             if number == len(self.hidden):
                 self.sow("intermediates", FEATURES, x)
             x = nn.relu(x)
-        return dense_top(self.outputs)(x.astype(jnp.float32))
+        return dense_top(self.outputs)(at_least_float32(x))
 
 
 class AverageHead(nn.Module):
@@ -176,7 +181,7 @@ class AverageHead(nn.Module):
         del train
         mean = x.mean((1, 2))
         self.sow("intermediates", FEATURES, mean)
-        return dense_top(self.outputs)(mean.astype(jnp.float32))
+        return dense_top(self.outputs)(at_least_float32(mean))
 
 
 def dense_top(outputs: int) -> nn.Dense:

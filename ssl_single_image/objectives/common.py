@@ -29,7 +29,7 @@ class Setup:
       seed: of the virtual data set.
       optimizer: applied to all parameters.
       sync_batch_norm: batch statistics over the global batch; False: per device.
-      dtype: of the computation, "float32" or "bfloat16".
+      dtype: of the computation, "float32" or "bfloat16"; tests compare programs in "float64", with JAX's x64 mode.
       view_hflip: probability that a step mirrors a crop, anew at each visit.
       classes: number of labels, for objectives on labelled data.
       options: an instance of the objective's own options, None where it has none.
@@ -57,6 +57,10 @@ class Setup:
             spec.backbone, spec.options, outputs, axis_name=axis_name, dtype=self.dtype, head=head
         )
 
+    def widened(self, x: jax.Array) -> jax.Array:
+        """Crops in float64 where the setup computes in it, otherwise as they are."""
+        return x.astype(self.dtype) if self.dtype == "float64" else x
+
     def normalise(self, x: jax.Array) -> jax.Array:
         return augment.normalise(x, self.encoder.mean, self.encoder.std)
 
@@ -79,12 +83,13 @@ def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str |
         return augment.permute_index(jax.random.fold_in(order, epoch), within, setup.crops)
 
     indices = jax.vmap(index)(epoch, within)
-    return augment.render_crops(atlas, crops_key(setup.seed), indices, setup.crop)
+    return setup.widened(augment.render_crops(atlas, crops_key(setup.seed), indices, setup.crop))
 
 
 def held_out_crops(setup: Setup, key: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
     """As `training_crops`, of crops that training never sees: crop i of the batch is drawn from `key` folded with i."""
-    return augment.render_crops(atlas, key, replicas.positions(setup.batch_size, axis_name), setup.crop)
+    positions = replicas.positions(setup.batch_size, axis_name)
+    return setup.widened(augment.render_crops(atlas, key, positions, setup.crop))
 
 
 LossFunction = Callable[[PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]

@@ -25,7 +25,7 @@ def make(setup: common.Setup) -> Objective:
         view_key, dropout_key = jax.random.split(key)
         keys = replicas.position_keys(view_key, setup.batch_size, axis_name)
         atlas = atlas_from_batch(inputs.image, inputs.extent)
-        views = setup.normalise(augment.render_views(atlas, keys, setup.crop))
+        views = setup.normalise(setup.widened(augment.render_views(atlas, keys, setup.crop)))
         dropout_key = replicas.replica_key(dropout_key, axis_name)
         network = setup.network(setup.classes, axis_name)
         loss = common.classification_loss(network, state, views, inputs.label, dropout_key)
@@ -34,7 +34,7 @@ def make(setup: common.Setup) -> Objective:
     def evaluate(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> Metrics:
         del key
         atlas = atlas_from_batch(inputs.image, inputs.extent)
-        views = setup.normalise(augment.render_centres(atlas, setup.encoder.size))
+        views = setup.normalise(setup.widened(augment.render_centres(atlas, setup.encoder.size)))
         logits = common.predict(setup.network(setup.classes), state, views)
         return replicas.total(common.classification_metrics(logits, inputs.label), axis_name)
 

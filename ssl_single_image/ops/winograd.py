@@ -147,7 +147,7 @@ def _combine(matrix: np.ndarray, arrays: Sequence[jax.Array] | jax.Array) -> lis
 
     def total(row: np.ndarray) -> jax.Array:
         terms = [
-            array if factor == 1 else lax.mul(array, float(factor))
+            array if factor == 1 else lax.mul(array, array.dtype.type(factor))
             for factor, array in zip(row, arrays, strict=True)
             if factor
         ]

@@ -108,7 +108,10 @@ def fit_statistics(
     def mean(value: Callable[[str, jax.Array], jax.Array]) -> dict[str, jax.Array]:
         def masked(block: Cache) -> dict[str, jax.Array]:
             valid = (block.label >= 0)[:, None]
-            x = {layer: value(layer, f.astype(jnp.float32)) for layer, f in block.features.items()}
+            x = {
+                layer: value(layer, f.astype(jnp.promote_types(f.dtype, jnp.float32)))
+                for layer, f in block.features.items()
+            }
             return {layer: jnp.where(valid, v, 0.0).sum(0) for layer, v in x.items()}
 
         return jax.tree.map(lambda v: v / count, _sum_over_blocks(masked, inputs, setup.batch_size))

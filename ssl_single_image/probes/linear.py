@@ -53,6 +53,7 @@ class Setup:
       crop: random training views; None: the same central view as in the test.
       test: "centre", the largest central square; "ten_crop", logits averaged over the corners, the centre and
         their mirror images, `size` pixels each, cut from the image as it is.
+      dtype: of the computation, "float32"; tests compare programs in "float64", with JAX's x64 mode.
     """
 
     encoder: EncoderSpec
@@ -64,6 +65,7 @@ class Setup:
     optimizer: optax.GradientTransformation
     crop: augment.CropSpec | None = None
     test: str = "centre"
+    dtype: str = "float32"
 
 
 class Probe(NamedTuple):
@@ -149,14 +151,18 @@ def central_views(batch: Batch, size: int) -> jax.Array:
 
 
 def encode(
-    setup: Setup, encoder: Mapping[str, PyTree], x: jax.Array, dtype: Any = jnp.float32
+    setup: Setup, encoder: Mapping[str, PyTree], x: jax.Array, dtype: Any = None
 ) -> dict[str, jax.Array]:
-    """Pooled features of every layer of the frozen encoder: (B, S, S, 3) in [0, 1] -> layer -> (B, F)."""
+    """Pooled features of every layer of the frozen encoder: (B, S, S, 3) in [0, 1] -> layer -> (B, F).
+
+    They are of type `dtype`, by default the setup's.
+    """
     spec = setup.encoder
-    backbone = models.build_backbone(spec.backbone, spec.options)
+    backbone = models.build_backbone(spec.backbone, spec.options, dtype=setup.dtype)
+    x = augment.normalise(x.astype(setup.dtype), spec.mean, spec.std)
     taps: Any
-    _, taps = backbone.apply(encoder, augment.normalise(x, spec.mean, spec.std), train=False)
-    return lax.stop_gradient(pooling.flatten(setup.pools, taps, dtype))
+    _, taps = backbone.apply(encoder, x, train=False)
+    return lax.stop_gradient(pooling.flatten(setup.pools, taps, dtype or setup.dtype))
 
 
 def moments(features: Features, axis_name: str | None) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
@@ -171,8 +177,8 @@ def moments(features: Features, axis_name: str | None) -> tuple[dict[str, jax.Ar
 
 
 def normalise(x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
-    """Batch norm without affine parameters, in float32."""
-    return (x.astype(jnp.float32) - mean) * lax.rsqrt(var + EPSILON)
+    """Batch norm without affine parameters, in the type of the statistics."""
+    return (x.astype(mean.dtype) - mean) * lax.rsqrt(var + EPSILON)
 
 
 def standardise(state: State, features: Features) -> dict[str, jax.Array]:
@@ -219,7 +225,7 @@ def metrics(logits: Mapping[str, jax.Array], label: jax.Array) -> Metrics:
         hits = ranked == label[:, None]
         values = {"loss": losses, "top1": hits[:, 0], "top5": hits.any(-1)}
         for name, value in values.items():
-            result[f"{layer}/{name}"] = (jnp.where(valid, value.astype(jnp.float32), 0.0).sum(), count)
+            result[f"{layer}/{name}"] = (jnp.where(valid, value.astype(losses.dtype), 0.0).sum(), count)
     return result
 
 

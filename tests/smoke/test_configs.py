@@ -29,7 +29,7 @@ def test_two_steps(tmp_path, name, arg):
     small = ["--config.steps=2", "--config.batch_size=2", "--config.eval_batches=1", "--config.log_every=1"]
     if name == "deepcluster":  # a refresh comes first, and sees every crop
         small += ["--config.crops=20", "--config.objective_options.clusters=4"]
-    done = run_cli.run([*command, *small], tmp_path / "cache")
+    done = run_cli.run([*command, *small])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "checkpoints" / "2").is_dir()
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()

@@ -11,25 +11,18 @@ import run_cli
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory, cache):
+def whole(tmp_path_factory):
     """An uninterrupted run of 12 steps."""
     workdir = tmp_path_factory.mktemp("whole") / "run"
-    done = run_cli.run(
-        run_cli.pretrain_command(workdir, "--config.steps=12", "--config.checkpoint_every=2"), cache
-    )
+    done = run_cli.run(run_cli.pretrain_command(workdir, "--config.steps=12", "--config.checkpoint_every=2"))
     assert done.returncode == 0, done.stderr
     return workdir
 
 
-def start(workdir, cache):
+def start(workdir):
     command = run_cli.pretrain_command(workdir, "--config.steps=12", "--config.checkpoint_every=2")
     return subprocess.Popen(
-        command, cwd=run_cli.ROOT, env=run_cli.environment(cache), stderr=subprocess.PIPE, text=True
+        command, cwd=run_cli.ROOT, env=run_cli.environment(), stderr=subprocess.PIPE, text=True
     )
 
 
@@ -51,15 +44,15 @@ def test_it_leaves_what_the_documentation_says(whole):
     assert not [name for name in names if name.endswith(".tmp")]
 
 
-def test_kill_and_resume_has_the_bits_of_an_uninterrupted_run(tmp_path, cache, whole):
+def test_kill_and_resume_has_the_bits_of_an_uninterrupted_run(tmp_path, whole):
     workdir = tmp_path / "run"
     for lines in (3, 7):
-        process = start(workdir, cache)
+        process = start(workdir)
         wait_for(workdir, lines)
         time.sleep(random.Random(lines).random() / 10)
         process.kill()
         process.communicate()
-    process = start(workdir, cache)
+    process = start(workdir)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     assert "resumed from step" in errors
@@ -69,8 +62,8 @@ def test_kill_and_resume_has_the_bits_of_an_uninterrupted_run(tmp_path, cache, w
     assert (workdir / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
-def test_sigterm_saves_and_says_so(tmp_path, cache, whole):
-    process = start(tmp_path / "run", cache)
+def test_sigterm_saves_and_says_so(tmp_path, whole):
+    process = start(tmp_path / "run")
     wait_for(tmp_path / "run", 3)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=600)
@@ -92,15 +85,15 @@ def test_sigterm_saves_and_says_so(tmp_path, cache, whole):
         (["--config.optimizer.schedule=stairs"], "schedule"),
     ],
 )
-def test_bad_input_is_one_line_and_status_2(tmp_path, cache, overrides, words):
-    done = run_cli.run(run_cli.pretrain_command(tmp_path / "run", *overrides), cache)
+def test_bad_input_is_one_line_and_status_2(tmp_path, overrides, words):
+    done = run_cli.run(run_cli.pretrain_command(tmp_path / "run", *overrides))
     assert done.returncode == 2, done.stderr
     assert words in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_a_workdir_of_another_run_is_refused(cache, whole):
-    done = run_cli.run(run_cli.pretrain_command(whole, "--config.steps=12", "--config.seed=5"), cache)
+def test_a_workdir_of_another_run_is_refused(whole):
+    done = run_cli.run(run_cli.pretrain_command(whole, "--config.steps=12", "--config.seed=5"))
     assert done.returncode == 2
     assert "seed was 0, is 5" in done.stderr.splitlines()[-1]

@@ -1,4 +1,8 @@
-"""The pipeline as a whole: no fill, every switch alone, any batch the same bits, source checks."""
+"""The pipeline as a whole: no fill, every switch alone, any batch the same bits, source checks.
+
+Where two programs are compared bit by bit, both compute in float64: whatever the compiler makes of a product and a sum,
+the rounding to whole positions and colours that follows is then the same.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,8 @@ def crops(
     options: dict[str, int] | None = None,
 ) -> np.ndarray:
     run = jax.jit(lambda a, key, i: augment.render_crops(a, key, i, spec), compiler_options=options)
-    return np.asarray(run(atlas, KEY, jnp.asarray(indices)))
+    with jax.enable_x64(True):
+        return np.asarray(run(atlas, KEY, jnp.asarray(indices)))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +69,7 @@ def test_every_switch_alone_changes_crops(atlas: images.Atlas, plain: np.ndarray
     assert np.abs(changed - plain).mean() > 1e-4
     if part in ("hflip", "vflip"):
         axis = 2 if part == "hflip" else 1
-        np.testing.assert_allclose(np.flip(changed, axis), plain, atol=1e-5)
+        np.testing.assert_array_equal(np.flip(changed, axis), plain)
     if part == "noise":
         residual = (changed - plain)[(plain > 0.4) & (plain < 0.6)]
         assert residual.std() == pytest.approx(0.1, rel=0.15)
@@ -85,6 +90,17 @@ def test_a_crop_is_the_same_alone_and_in_any_batch(atlas: images.Atlas, spec: au
     assert len({crop.tobytes() for crop in full}) == 40
     for indices in ([5], [31, 5, 0]):
         np.testing.assert_array_equal(crops(atlas, spec, np.array(indices)), full[indices])
+
+
+@pytest.mark.parametrize("border", ["inside", "window"])
+def test_what_was_drawn_is_rendered_alike_in_any_batch(atlas: images.Atlas, border: str) -> None:
+    """In float32, as in training: positions are whole numbers, and so are colours that nothing jitters."""
+    spec = OFF.replace(border=border, rotation=35.0, shear=10.0)
+    params = jax.jit(jax.vmap(lambda key: augment.sample_params(key, atlas, spec)))(jax.random.split(KEY, 40))
+    run = jax.jit(lambda params: augment.render(atlas, params, spec))
+    together = np.asarray(run(params))
+    alone = [run(jax.tree.map(lambda x, i=i: x[i : i + 1], params)) for i in range(40)]
+    np.testing.assert_array_equal(np.concatenate(alone), together)
 
 
 def test_crops_depend_on_the_key(atlas: images.Atlas) -> None:
@@ -126,15 +142,17 @@ def test_can_be_differentiated_around(atlas: images.Atlas) -> None:
     assert float(slope) == pytest.approx(float(total), rel=1e-5)
 
 
+@pytest.mark.usefixtures("float64")
 def test_devices_see_the_crops_of_their_slice(atlas: images.Atlas) -> None:
     count = jax.local_device_count()
     spec = OFF.replace(hue=0.1, contrast=0.3)
     split = jax.pmap(lambda a, i: augment.render_crops(a, KEY, i, spec), in_axes=(None, 0))
-    indices = jnp.arange(count * 3).reshape(count, 3)
+    indices = np.arange(count * 3).reshape(count, 3)
     together = crops(atlas, spec, range(count * 3))
     np.testing.assert_array_equal(np.asarray(split(atlas, indices)).reshape(together.shape), together)
 
 
+@pytest.mark.usefixtures("float64")
 def test_views_of_a_batch_equal_crops_of_the_built_atlas() -> None:
     rng = np.random.default_rng(0)
     canvas = rng.integers(0, 256, (3, 40, 40, 3), dtype=np.uint8)

@@ -1,4 +1,8 @@
-"""PCA, k-means and mutual information against NumPy and scikit-learn."""
+"""PCA, k-means and mutual information against NumPy and scikit-learn.
+
+Where labels or tight bounds are compared, both sides compute in float64: in float32 it depends on the processor on
+which side of a border between two clusters a point falls.
+"""
 
 import functools
 import importlib
@@ -23,11 +27,11 @@ def kmeans(x, key, k, **options):
     return clustering.kmeans(x, key, k, **options)
 
 
-def mixture(n, dims, centres, spread, seed=0):
-    """Points around centres of unit variance, in float32."""
+def mixture(n, dims, centres, spread, seed=0, dtype=np.float32):
+    """Points around centres of unit variance."""
     rng = np.random.default_rng(seed)
     means = rng.normal(size=(centres, dims))
-    return (means[rng.integers(0, centres, n)] + spread * rng.normal(size=(n, dims))).astype(np.float32)
+    return (means[rng.integers(0, centres, n)] + spread * rng.normal(size=(n, dims))).astype(dtype)
 
 
 def squared_distances(x, centroids):
@@ -49,19 +53,20 @@ def lloyd(x, centroids, iterations):
     return centroids, labels, np.array(history)
 
 
+@pytest.mark.usefixtures("float64")
 def test_pca_projects_as_singular_vectors_do():
     rng = np.random.default_rng(0)
-    x = (rng.normal(size=(500, 12)) @ rng.normal(size=(12, 12)) + 3).astype(np.float32)
+    x = rng.normal(size=(500, 12)) @ rng.normal(size=(12, 12)) + 3
     pca = jax.jit(clustering.fit_pca, static_argnums=1)(x, 5)
     centred = x - x.mean(0, dtype=np.float64)
     _, values, vectors = np.linalg.svd(centred, full_matrices=False)
-    np.testing.assert_allclose(pca.mean, x.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(pca.mean, x.mean(0), rtol=1e-9)
     want = vectors[:5].T / (values[:5] / math.sqrt(len(x)))
     want *= np.sign(want[np.abs(want).argmax(0), np.arange(5)])
-    np.testing.assert_allclose(pca.matrix, want, rtol=2e-3, atol=2e-4)
+    np.testing.assert_allclose(pca.matrix, want, rtol=1e-8, atol=1e-9)
     projected = np.asarray(clustering.project(pca, x))
-    np.testing.assert_allclose(projected, centred @ want, atol=5e-3)
-    np.testing.assert_allclose(np.cov(projected.T, ddof=0), np.eye(5), atol=1e-3)
+    np.testing.assert_allclose(projected, centred @ want, atol=1e-8)
+    np.testing.assert_allclose(np.cov(projected.T, ddof=0), np.eye(5), atol=1e-8)
 
 
 def test_pca_does_not_blow_up_what_has_no_variance():
@@ -77,21 +82,23 @@ def test_pca_does_not_blow_up_what_has_no_variance():
     assert np.isfinite(clustering.fit_pca(jnp.ones((10, 3)), 3).matrix).all()
 
 
+@pytest.mark.usefixtures("float64")
 def test_pca_of_blocks_is_that_of_all_points(monkeypatch):
-    x = jnp.asarray(mixture(103, 7, 3, 0.5))
+    x = jnp.asarray(mixture(103, 7, 3, 0.5, dtype=np.float64))
     want = clustering.fit_pca(x, 4)
     monkeypatch.setattr("ssl_single_image.clustering.pca.BLOCK", 7 * 10)
     got = clustering.fit_pca(x, 4)
-    np.testing.assert_allclose(got.matrix, want.matrix, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got.matrix, want.matrix, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.usefixtures("float64")
 def test_pca_leaves_out_points_of_weight_0():
-    x = mixture(90, 6, 3, 0.5)
-    weights = (np.arange(90) % 3 > 0).astype(np.float32)
+    x = mixture(90, 6, 3, 0.5, dtype=np.float64)
+    weights = (np.arange(90) % 3 > 0).astype(np.float64)
     got = clustering.fit_pca(jnp.asarray(x), 3, weights=jnp.asarray(weights))
     want = clustering.fit_pca(jnp.asarray(x[weights > 0]), 3)
     for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
 
 
 def test_rows_of_unit_length():
@@ -110,19 +117,20 @@ def test_blocks_cover_every_row_once(n):
         np.testing.assert_array_equal(blocks.fold(count, jnp.zeros(n), n, most), np.ones(n))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("method", clustering.SEEDINGS)
 def test_lloyd_is_the_textbooks(method, monkeypatch):
     monkeypatch.setattr(KMEANS, "BLOCK", 9 * 100)
-    x = mixture(1003, 12, 9, 0.3)
+    x = mixture(1003, 12, 9, 0.3, dtype=np.float64)
     first = clustering.kmeans(jnp.asarray(x), KEY, 9, iterations=1, seeding=method)
     got = clustering.kmeans(jnp.asarray(x), KEY, 9, iterations=8, seeding=method)
     centroids, labels, history = lloyd(x, np.asarray(first.centroids), 7)
-    np.testing.assert_allclose(got.centroids, centroids, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got.centroids, centroids, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(got.labels, labels)
-    np.testing.assert_allclose(got.inertia[1:], history, rtol=1e-4)
+    np.testing.assert_allclose(got.inertia[1:], history, rtol=1e-9)
     np.testing.assert_array_equal(got.sizes, np.bincount(labels, minlength=9))
-    np.testing.assert_allclose(got.distances, squared_distances(x, centroids).min(1), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(got.inertia[-1], np.mean(got.distances), rtol=1e-5)
+    np.testing.assert_allclose(got.distances, squared_distances(x, centroids).min(1), rtol=1e-9)
+    np.testing.assert_allclose(got.inertia[-1], np.mean(got.distances), rtol=1e-9)
 
 
 @pytest.mark.parametrize("method", clustering.SEEDINGS)
@@ -167,20 +175,22 @@ def test_a_draw_falls_on_a_point_with_mass(n):
     assert set(np.asarray(drawn).tolist()) <= {n // 3, n // 2}
 
 
+@pytest.mark.usefixtures("float64")
 def test_inertia_never_rises_on_hard_data():
-    x = np.random.default_rng(0).normal(size=(4000, 16)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(4000, 16))
     result = kmeans(x, KEY, 40, iterations=30)
     history = np.asarray(result.inertia)
     assert history.shape == (31,)
-    assert (np.diff(history) <= 1e-6 * history[:-1]).all()
+    assert (np.diff(history) <= 1e-12 * history[:-1]).all()
     assert history[-1] < 0.9 * history[0]
     assert result.labels.dtype == jnp.int32
     assert result.sizes.sum() == 4000
 
 
+@pytest.mark.usefixtures("float64")
 def test_inertia_is_scikit_learns():
     cluster = pytest.importorskip("sklearn.cluster", reason="scikit-learn is not installed")
-    x = np.asarray(clustering.l2_normalise(jnp.asarray(mixture(5000, 24, 60, 1.0))))
+    x = np.asarray(clustering.l2_normalise(jnp.asarray(mixture(5000, 24, 60, 1.0, dtype=np.float64))))
     got = kmeans(x, KEY, 50)
     peers = [
         cluster.KMeans(50, init="random", n_init=1, max_iter=20, tol=0, random_state=seed).fit(x).inertia_
@@ -246,66 +256,68 @@ def test_repaired_clusters_get_points():
     assert (kmeans(x, KEY, k).sizes > 0).sum() >= 22
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("method", clustering.SEEDINGS)
 def test_weight_0_removes_points(method):
-    x = mixture(400, 6, 5, 0.4)
-    outliers = np.full((40, 6), 1e3, np.float32)
+    x = mixture(400, 6, 5, 0.4, dtype=np.float64)
+    outliers = np.full((40, 6), 1e3)
     padded = jnp.asarray(np.concatenate([x, outliers]))
     weights = jnp.asarray([1.0] * 400 + [0.0] * 40)
     got = clustering.kmeans(padded, KEY, 5, weights=weights, seeding=method, restarts=3)
     assert np.abs(got.centroids).max() < 10
     assert got.sizes.sum() == 400
-    np.testing.assert_allclose(got.inertia[-1], got.distances[:400].mean(), rtol=1e-5)
+    np.testing.assert_allclose(got.inertia[-1], got.distances[:400].mean(), rtol=1e-9)
     centroids, labels, _ = lloyd(x, np.asarray(got.centroids), 1)
-    np.testing.assert_allclose(got.centroids, centroids, atol=1e-3)
+    np.testing.assert_allclose(got.centroids, centroids, rtol=1e-9)
     np.testing.assert_array_equal(got.labels[:400], labels)
     assert (squared_distances(outliers, np.asarray(got.centroids)).argmin(1) == got.labels[400:]).all()
 
 
+@pytest.mark.usefixtures("float64")
 def test_plusplus_beats_random_on_skewed_data():
     rng = np.random.default_rng(0)
     far = rng.normal(size=(30, 8)) * 20
     x = np.concatenate([rng.normal(size=(3000, 8)), *[mean + 0.1 * rng.normal(size=(10, 8)) for mean in far]])
     final = {
-        method: np.mean(
-            [kmeans(np.float32(x), jax.random.key(i), 40, seeding=method).inertia[-1] for i in range(3)]
-        )
+        method: np.mean([kmeans(x, jax.random.key(i), 40, seeding=method).inertia[-1] for i in range(3)])
         for method in clustering.SEEDINGS
     }
     assert final["plusplus"] < 0.8 * final["random"]
 
 
+@pytest.mark.usefixtures("float64")
 def test_restarts_keep_the_best():
-    x = mixture(600, 4, 20, 0.1)
+    x = mixture(600, 4, 20, 0.1, dtype=np.float64)
     runs = [kmeans(x, KEY, 20, restarts=count) for count in (1, 3, 6)]
     finals = [float(run.inertia[-1]) for run in runs]
     assert finals == sorted(finals, reverse=True)
     assert finals[-1] < finals[0]
     best = runs[-1]
-    np.testing.assert_allclose(best.distances.mean(), best.inertia[-1], rtol=1e-5)
+    np.testing.assert_allclose(best.distances.mean(), best.inertia[-1], rtol=1e-9)
     np.testing.assert_allclose(
-        squared_distances(x, np.asarray(best.centroids)).min(1), best.distances, atol=1e-4
+        squared_distances(x, np.asarray(best.centroids)).min(1), best.distances, rtol=1e-9
     )
 
 
+@pytest.mark.usefixtures("float64")
 def test_tolerance_stops():
-    x = np.random.default_rng(0).normal(size=(2000, 8)).astype(np.float32)
+    x = np.random.default_rng(0).normal(size=(2000, 8))
     full = np.asarray(kmeans(x, KEY, 20, iterations=40).inertia)
     stopped = kmeans(x, KEY, 20, iterations=40, tolerance=0.005)
     falls = (full[:-1] - full[1:]) / full[:-1]
     last = int(np.argmax(falls < 0.005)) + 1
     assert 1 < last < 39
-    np.testing.assert_allclose(stopped.inertia[: last + 1], full[: last + 1], rtol=1e-6)
+    np.testing.assert_allclose(stopped.inertia[: last + 1], full[: last + 1], rtol=1e-9)
     assert (stopped.inertia[last:] == stopped.inertia[last]).all()
-    np.testing.assert_allclose(stopped.distances.mean(), stopped.inertia[-1], rtol=1e-5)
+    np.testing.assert_allclose(stopped.distances.mean(), stopped.inertia[-1], rtol=1e-9)
 
 
 def test_bfloat16_distances_cost_little_inertia():
     x = clustering.l2_normalise(jnp.asarray(mixture(4000, 32, 30, 0.7)))
-    full, half = (kmeans(x, KEY, 60, dtype=dtype) for dtype in clustering.DTYPES)
+    full, half = (kmeans(x, KEY, 60, iterations=1, dtype=dtype) for dtype in clustering.DTYPES)
     assert half.centroids.dtype == half.inertia.dtype == jnp.float32
     assert (full.labels != half.labels).any()
-    np.testing.assert_allclose(half.inertia[-1], full.inertia[-1], rtol=5e-3)
+    np.testing.assert_allclose(half.inertia[-1], full.inertia[-1], rtol=1e-3)
     # Though found by rounded products, distances and inertia are exact.
     exact = squared_distances(np.asarray(x), np.asarray(half.centroids))[np.arange(4000), half.labels]
     np.testing.assert_allclose(half.distances, exact, rtol=1e-4, atol=1e-6)
@@ -316,19 +328,21 @@ def test_ties_go_to_the_first():
     np.testing.assert_array_equal(clustering.kmeans(x, KEY, 2, iterations=1).labels, np.zeros(4))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("k", [1, 15, 16, 17, 100])
 def test_labels_for_any_number_of_clusters(k):
-    x = mixture(300, 5, 7, 1.0)
+    x = mixture(300, 5, 7, 1.0, dtype=np.float64)
     result = kmeans(x, KEY, k, iterations=3)
     np.testing.assert_array_equal(squared_distances(x, np.asarray(result.centroids)).argmin(1), result.labels)
 
 
+@pytest.mark.usefixtures("float64")
 def test_points_in_many_blocks(monkeypatch):
-    x = jnp.asarray(mixture(1001, 6, 5, 0.8))
+    x = jnp.asarray(mixture(1001, 6, 5, 0.8, dtype=np.float64))
     want = clustering.kmeans(x, KEY, 10, iterations=5)
     monkeypatch.setattr(KMEANS, "BLOCK", 10 * 64)
     got = clustering.kmeans(x, KEY, 10, iterations=5)
-    np.testing.assert_allclose(got.centroids, want.centroids, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(got.centroids, want.centroids, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(got.sizes, want.sizes)
     np.testing.assert_array_equal(got.labels, want.labels)
 
@@ -360,7 +374,7 @@ def test_nmi_by_hand():
     a, b = jnp.asarray([0, 0, 1, 1]), jnp.asarray([0, 0, 0, 1])
     h_a, h_b = math.log(2), 2 * math.log(2) - 0.75 * math.log(3)
     information = h_a + h_b - 1.5 * math.log(2)
-    np.testing.assert_allclose(clustering.nmi(a, b), 2 * information / (h_a + h_b), rtol=1e-6)
+    np.testing.assert_allclose(clustering.nmi(a, b), 2 * information / (h_a + h_b), rtol=1e-5)
 
 
 def table_nmi(a, b):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from precision import widened
 from probe_fakes import SIDE, SPEC, striped, tiny_backbone, tiny_encoder  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 
@@ -149,25 +150,27 @@ def test_central_views_are_central_squares():
     np.testing.assert_allclose(shrunk, 0.2, atol=1e-4)
 
 
+@pytest.mark.usefixtures("float64")
 def test_one_step_is_sgd_on_normalised_features(encoder):
     """The whole published step against NumPy: batch norm, gradient, momentum, running statistics."""
-    setup = make_setup(crop=None, optimizer=optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.5, 0.9)))
+    optimizer = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(0.5, 0.9))
+    setup = make_setup(crop=None, optimizer=optimizer, dtype="float64")
     probe, batch = linear.published(setup), striped(8)
-    state = probe.init(jax.random.key(0), encoder)
+    state = widened(probe.init(jax.random.key(0), encoder))
     after, measured = jax.jit(functools.partial(probe.step, axis_name=None))(state, jax.random.key(1), batch)
     x = jnp.asarray(batch.image, jnp.float32) / 255
-    for layer, features in linear.encode(setup, linear.variables(encoder), x).items():
+    for layer, features in linear.encode(setup, state.extras["encoder"], x).items():
         raw = np.asarray(features, np.float64)
         z = (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-5)
         kernel = np.asarray(state.params[layer]["kernel"], np.float64)
         p = np.exp(z @ kernel)
         p /= p.sum(1, keepdims=True)
         loss = -np.log(p[np.arange(8), batch.label]).mean()
-        np.testing.assert_allclose(float(measured[f"{layer}/loss"][0]) / 8, loss, rtol=1e-4)
+        np.testing.assert_allclose(float(measured[f"{layer}/loss"][0]) / 8, loss, rtol=1e-6)
         expected = kernel - 0.5 * (z.T @ (p - np.eye(3)[batch.label]) / 8 + 0.1 * kernel)
-        np.testing.assert_allclose(after.params[layer]["kernel"], expected, atol=2e-5)
-        np.testing.assert_allclose(after.batch_stats[layer]["mean"], 0.1 * raw.mean(0), atol=1e-5)
-        np.testing.assert_allclose(after.batch_stats[layer]["var"], 0.9 + 0.1 * raw.var(0), atol=1e-4)
+        np.testing.assert_allclose(after.params[layer]["kernel"], expected, rtol=1e-6)
+        np.testing.assert_allclose(after.batch_stats[layer]["mean"], 0.1 * raw.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(after.batch_stats[layer]["var"], 0.9 + 0.1 * raw.var(0), rtol=1e-6)
 
 
 def test_encoder_stays_frozen_and_its_statistics_too(encoder):
@@ -180,19 +183,20 @@ def test_encoder_stays_frozen_and_its_statistics_too(encoder):
     assert set(state.params) == {"conv1", "conv2"}
 
 
+@pytest.mark.usefixtures("float64")
 def test_published_step_is_the_same_on_four_devices(encoder):
-    probe = linear.published(make_setup(crop=MIRROR))
+    probe = linear.published(make_setup(crop=MIRROR, dtype="float64"))
     results = []
     for count in (1, 4):
         step = parallel.compile_step(probe.step, split_inputs=True, devices=devices(count))
         test = parallel.compile_evaluate(probe.evaluate, split_inputs=True, devices=devices(count))
-        state = probe.init(jax.random.key(0), encoder)
+        state = widened(probe.init(jax.random.key(0), encoder))
         for number in range(2):
             state, measured = step(state, jax.random.key(5), striped(8, seed=number))
         results.append(
             (state.params, state.batch_stats, measured, test(state, jax.random.key(0), striped(8)))
         )
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=2e-3, atol=2e-4), *results)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), *results)
 
 
 def build_cache(setup, encoder, data: Batch, count: int = 1) -> cached.Cache:
@@ -200,7 +204,7 @@ def build_cache(setup, encoder, data: Batch, count: int = 1) -> cached.Cache:
     step = parallel.compile_step(
         functools.partial(cached.extract, setup), split_inputs=True, devices=devices(count)
     )
-    state = cached.empty_state(setup, encoder, total, "float32")
+    state = cached.empty_state(setup, encoder, total, setup.dtype)
     for start in range(0, total, size):
         rows = np.arange(start, start + size)
         batch = jax.tree.map(lambda x, rows=rows: x[rows % total], data)
@@ -209,14 +213,15 @@ def build_cache(setup, encoder, data: Batch, count: int = 1) -> cached.Cache:
     return state.extras["cache"]
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("count", [1, 4])
 def test_cache_holds_the_features_in_order(encoder, count):
-    setup, data = make_setup(), striped(20)
+    setup, data = make_setup(dtype="float64"), striped(20)
     cache = build_cache(setup, encoder, data, count)
     np.testing.assert_array_equal(cache.label, [*data.label, -1, -1, -1, -1])
     expected = linear.encode(setup, linear.variables(encoder), jnp.asarray(data.image, jnp.float32) / 255)
     for layer, features in expected.items():
-        np.testing.assert_allclose(cache.features[layer][:20], features, atol=1e-4)
+        np.testing.assert_allclose(cache.features[layer][:20], features, rtol=1e-5, atol=1e-6)
 
 
 def test_statistics_are_exact_and_ignore_padding():
@@ -233,6 +238,7 @@ def fit_cached(setup, cache: cached.Cache, total: int, epochs: int, count: int =
     probe = cached.probe(setup, total)
     steps = epochs * (total // setup.batch_size)
     state = probe.init(jax.random.key(0), None)
+    state = widened(state) if setup.dtype == "float64" else state
     state, _ = cached.fit_statistics(setup, state, jax.random.key(0), cache, axis_name=None)
     train = parallel.compile_step(
         probe.step, split_inputs=False, steps_per_call=steps, devices=devices(count)
@@ -240,16 +246,17 @@ def fit_cached(setup, cache: cached.Cache, total: int, epochs: int, count: int =
     return probe, *train(state, jax.random.key(0), cache)
 
 
+@pytest.mark.usefixtures("float64")
 def test_cached_training_is_the_same_on_four_devices(encoder):
-    setup = make_setup()
+    setup = make_setup(dtype="float64")
     cache = build_cache(setup, encoder, striped(20))
     results = [fit_cached(setup, cache, 20, 2, count) for count in (1, 4)]
     assert float(results[0][2]["conv1/loss"][1]) == 2 * 16  # two epochs of two whole batches of eight
     for (_, one, a), (_, four, b) in [results]:
         jax.tree.map(
-            functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), one.params, four.params
+            functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), one.params, four.params
         )
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3), a, b)
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), a, b)
 
 
 def test_an_epoch_visits_every_image_once():

@@ -108,10 +108,12 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
     assert lines(tmp_path) == before
 
 
+@pytest.mark.usefixtures("float64")
 def test_several_steps_a_call_are_the_same_steps(tmp_path):
     one = run(tmp_path / "one")
     four = run(tmp_path / "four", steps_per_call=2)
-    np.testing.assert_allclose(one.params["w"], four.params["w"], rtol=1e-6)
+    np.testing.assert_allclose(one.params["w"], four.params["w"], rtol=1e-12)
+    assert four.params["w"].dtype == np.float64
     assert [line["step"] for line in lines(tmp_path / "one")] == [
         line["step"] for line in lines(tmp_path / "four")
     ]

@@ -26,15 +26,16 @@ def error(got, want):
     return np.linalg.norm(got - want) / np.linalg.norm(want)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("taps", [2, 3, 4, 5])
 @pytest.mark.parametrize("shape", [(2, 8, 8), (1, 5, 11), (3, 6, 5)])
 def test_convolution_and_gradients_for_all_paddings(taps, shape):
     rng = np.random.default_rng(taps)
-    x = jnp.asarray(rng.normal(size=(*shape, 32)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(taps, taps, 32, 8)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(*shape, 8)))
+    kernel = jnp.asarray(rng.normal(size=(taps, taps, 8, 4)))
     for padding in range(taps):
         want, pull_back = jax.vjp(lambda x, k, p=padding: plain(x, k, p), x, kernel)
-        gradient = jnp.asarray(rng.normal(size=want.shape), jnp.float32)
+        gradient = jnp.asarray(rng.normal(size=want.shape))
 
         @jax.jit
         def fast(x, kernel, gradient, padding=padding):
@@ -43,7 +44,7 @@ def test_convolution_and_gradients_for_all_paddings(taps, shape):
 
         for got, wanted in zip(fast(x, kernel, gradient), (want, *pull_back(gradient)), strict=True):
             assert got.shape == wanted.shape
-            assert error(got, wanted) < 1e-5
+            assert error(got, wanted) < 1e-12
 
 
 @pytest.mark.parametrize(("taps", "limit"), [(3, 4e-6), (5, 6e-6)])
@@ -61,20 +62,21 @@ def test_rounding_at_the_width_of_a_network(taps, limit):
     assert error(np.asarray(winograd.convolve(x_low, kernel_low, 0), np.float64), exact) < limit
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("width", "step"), [(3, 2), (2, 2), (6, 4), (1, 3), (8, 4)])
 def test_overlap_add_is_the_transpose_of_split(width, step):
     rng = np.random.default_rng(2)
     count, before, side = 4, 1, 15
-    x = jnp.asarray(rng.normal(size=(2, side, 3, 5)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(2, side, 3, 5)))
 
     def cells(x):
         return tiles.split(tiles.padded(x, 1, before, width, step, count), 1, width, step)
 
     assert all(cell.shape == (2, count, 3, 5) for cell in cells(x))
-    weights = [jnp.asarray(rng.normal(size=(2, count, 3, 5)), jnp.float32) for _ in range(width)]
+    weights = [jnp.asarray(rng.normal(size=(2, count, 3, 5))) for _ in range(width)]
     (want,) = jax.linear_transpose(cells, x)(weights)
     got = tiles.overlap_add(weights, 1, step, start=before, size=side)
-    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
 def test_split_takes_the_cells_that_its_name_says():

@@ -110,7 +110,7 @@ def update(
     )
     extent = jnp.full((len(crops), 2), crops.shape[1], jnp.int32)
     atlas = atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
-    views = setup.normalise(augment.render_views(atlas, keys, spec))
+    views = setup.normalise(setup.widened(augment.render_views(atlas, keys, spec)))
     network = setup.network(options_of(setup).clusters, axis_name)
     loss = common.classification_loss(
         network, state, views, labels, replicas.replica_key(dropout_key, axis_name)
@@ -129,7 +129,7 @@ def measure(
     indices, labels = uniform_sample(state.extras, key, places)
     crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
     network = setup.network(options_of(setup).clusters)
-    logits = common.predict(network, state, setup.normalise(crops))
+    logits = common.predict(network, state, setup.normalise(setup.widened(crops)))
     return replicas.total(common.classification_metrics(logits, labels), axis_name)
 
 

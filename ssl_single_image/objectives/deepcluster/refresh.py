@@ -95,7 +95,7 @@ def features(setup: common.Setup, state: State, atlas: Atlas, indices: jax.Array
     """(B, D) float32, what is clustered, of crops (B,) of the data set, by running statistics."""
     crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    return _extract(setup, variables, setup.normalise(crops))
+    return _extract(setup, variables, setup.normalise(setup.widened(crops)))
 
 
 def restart_top(setup: common.Setup, state: State, key: jax.Array) -> State:
@@ -172,4 +172,4 @@ def _extract(setup: common.Setup, variables: PyTree, x: jax.Array) -> jax.Array:
     _, seen = network.apply(variables, x, train=False, mutable=["intermediates"])
     found = seen["intermediates"]
     (value,) = (found["head"] if options.features == "head" else found)[models.FEATURES]
-    return value.reshape(len(x), -1).astype(jnp.float32)
+    return value.reshape(len(x), -1).astype(jnp.promote_types(value.dtype, jnp.float32))
