@@ -11,8 +11,8 @@ DEMO := runs/demo
 demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not run again
 	mkdir -p $(DEMO)
 	$(RUN) sample --image builtin:astronaut --out $(DEMO)/crops.png
-	$(RUN) pretrain --config configs/pretrain/rotnet.py:preset=demo,image=builtin:astronaut --workdir $(DEMO)/rotnet
-	$(RUN) probe --config configs/probe/photos.py --checkpoint $(DEMO)/rotnet,random:cifar32 --workdir $(DEMO)/probe
+	$(RUN) pretrain --config rotnet:preset=demo,image=builtin:astronaut --workdir $(DEMO)/rotnet
+	$(RUN) probe --config photos --checkpoint $(DEMO)/rotnet,random:alexnet32 --workdir $(DEMO)/probe
 	$(RUN) report --workdir $(DEMO)/report $(DEMO)/rotnet $(DEMO)/probe
 
 test: lint  ## style, types and tests

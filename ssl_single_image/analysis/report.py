@@ -163,7 +163,7 @@ def _gain_table(difference: tables.Probe) -> dict[str, Any]:
     body = [
         [_cell(_show(row[0])), _cell(_show(row[1])), *(_cell(_signed(v)) for v in row[2:])] for row in rows
     ]
-    caption = "Gain over the untrained network of the same backbone, points of top-1 accuracy:"
+    caption = "Gain over the untrained network of the same encoder spec, points of top-1 accuracy:"
     return {"header": header, "rows": body, "chance": [], "caption": caption}
 
 

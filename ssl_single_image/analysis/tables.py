@@ -13,7 +13,7 @@ Probe = Mapping[str, Any]
 """What `probe.json` holds."""
 
 NAMES = {"top1": "top-1", "top5": "top-5"}
-COMPARABLE = ("dataset", "protocol", "test", "size", "train_images", "test_images", "chance")
+COMPARABLE = ("dataset", "kind", "protocol", "test", "size", "train_images", "test_images", "chance")
 """What must agree for results to stand in one table."""
 
 
@@ -98,9 +98,9 @@ def merge(probes: Iterable[Probe]) -> list[dict[str, Any]]:
 
 
 def gains(probe: Probe) -> dict[str, Any] | None:
-    """Top-1 of every trained result less that of the untrained network of its backbone, in points.
+    """Top-1 of every trained result less that of the untrained network of the same encoder spec, in points.
 
-    With several untrained networks of a backbone (several seeds), their mean is taken.
+    With several untrained networks of a spec (several seeds), their mean is taken.
 
     Returns:
       In the form of a probe, or None where there is nothing to compare.
@@ -110,7 +110,7 @@ def gains(probe: Probe) -> dict[str, Any] | None:
         untrained = [
             other["layers"]
             for other in probe["results"]
-            if is_random(other) and other["backbone"] == result["backbone"]
+            if is_random(other) and _spec(other) == _spec(result)
         ]
         if untrained and not is_random(result):
             shared = [name for name in result["layers"] if all(name in layers for layers in untrained)]
@@ -128,6 +128,11 @@ def gains(probe: Probe) -> dict[str, Any] | None:
 def is_random(result: Mapping[str, Any]) -> bool:
     """Whether a result is that of an untrained network."""
     return result["checkpoint"].startswith("random:")
+
+
+def _spec(result: Mapping[str, Any]) -> Any:
+    """The whole encoder spec of a result; of results written before it was recorded, the backbone's name."""
+    return result.get("encoder", result["backbone"])
 
 
 def _percent(value: Any) -> str:

@@ -150,11 +150,13 @@ def _split(reference: str) -> tuple[str, str, str]:
     if Path(reference).is_dir():
         return reference, "", ""
     before, hash_sign, name = reference.rpartition("#")
-    if hash_sign and before:
-        folder, wanted, _ = _split(before)
+    if hash_sign and Path(before).is_dir():
+        return before, "", name
+    folder, at, wanted = reference.rpartition("@")
+    if at and folder:
+        wanted, _, name = wanted.partition("#")
         return folder, wanted, name
-    folder, _, wanted = reference.rpartition("@")
-    return (folder, wanted, "") if folder else (reference, "", "")
+    return (before, "", name) if hash_sign and before else (reference, "", "")
 
 
 def _pick(path: Path, wanted: str, reference: str) -> int:

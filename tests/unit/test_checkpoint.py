@@ -127,3 +127,59 @@ def test_truncated_or_missing_files_are_refused(tmp_path, encoder):
     meta.write_text(json.dumps({"encoder": {}})[:-1])
     with pytest.raises(InputError, match="meta item"):
         load_encoder(str(tmp_path))
+
+
+def test_further_encoders_are_loaded_by_name(tmp_path, encoder):
+    other = models.untrained(models.encoder_spec("nin"), jax.random.key(3))
+    store = CheckpointStore(tmp_path)
+    store.save(State(jnp.int32(4), {}, {}, {}, {}), encoder, {}, {}, {"discriminator": other})
+    store.close()
+    loaded = load_encoder(f"{tmp_path}@4#discriminator")
+    assert (loaded.step, loaded.encoder.spec.backbone) == (4, "nin")
+    for a, b in zip(jax.tree.leaves(loaded.encoder.params), jax.tree.leaves(other.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert load_encoder(f"{tmp_path}#discriminator").encoder.spec == other.spec
+    assert load_encoder(str(tmp_path)).encoder.spec == SPEC
+    with pytest.raises(InputError, match="no encoder 'generator'; its run offers discriminator"):
+        load_encoder(f"{tmp_path}#generator")
+
+
+def test_a_folder_with_signs_in_its_name_is_found(tmp_path, encoder):
+    folder = tmp_path / "a@b#c"
+    save(folder, encoder, 3)
+    assert load_encoder(str(folder)).step == 3
+    assert load_encoder(f"{folder}@3").step == 3
+
+
+def test_untrained_networks_take_options():
+    plain, sobel = load_encoder("random:alexnet32@3"), load_encoder("random:alexnet32,sobel=true@3")
+    assert plain.encoder.spec.options == {"sobel": False}
+    assert sobel.encoder.spec.options == {"sobel": True}
+    assert sobel.encoder.params["conv1"]["kernel"].shape[2] == 2
+    assert load_encoder("random:cifar32").encoder.spec == load_encoder("random:alexnet32").encoder.spec
+    for reference, words in [
+        ("random:alexnet32,sobel", "'sobel' is no option"),
+        ("random:alexnet32,sobol=true", "backbone_options.sobol: no such field; did you mean sobel"),
+        ("random:alexnet32,sobel=3", "backbone_options.sobel = 3: must be True or False"),
+        ("random:alexnet32@99999999999", "whole number in"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            load_encoder(reference)
+
+
+def test_an_old_checkpoint_loads_by_the_names_it_was_stored_with(tmp_path, encoder):
+    """Its spec names the backbone `cifar32`, and options that were left out."""
+    save(tmp_path, encoder, 3)
+    file = tmp_path / "checkpoints" / "3" / "meta" / "metadata"
+    meta = json.loads(file.read_text())
+    meta["encoder"] |= {"backbone": "cifar32", "options": {}}
+    del meta["encoders"]
+    file.write_text(json.dumps(meta))
+    assert load_encoder(str(tmp_path)).encoder.spec == SPEC
+
+
+def test_references_keep_their_options_when_a_list_is_split():
+    from ssl_single_image.cli.probe import references
+
+    words = ["runs/a", "random:alexnet", "variant=bigan", "sobel=true@3", "runs/b=c"]
+    assert references(words) == ["runs/a", "random:alexnet,variant=bigan,sobel=true@3", "runs/b=c"]

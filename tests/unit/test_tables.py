@@ -84,6 +84,23 @@ def test_merge_joins_only_what_can_be_compared():
     assert len(first["results"]) == 1  # the input is left alone
 
 
+def test_gains_compare_networks_of_the_whole_same_spec():
+    plain, sobel = ({"backbone": "alexnet32", "options": {"sobel": value}} for value in (False, True))
+    gains = tables.gains(
+        probe(
+            result("runs/plain", 61.0) | {"encoder": plain},
+            result("runs/sobel", 61.0) | {"encoder": sobel},
+            result("random:alexnet32", 60.0) | {"encoder": plain},
+            result("random:alexnet32,sobel=true", 50.0) | {"encoder": sobel},
+        )
+    )
+    assert [r["layers"]["conv1"]["top1"] for r in gains["results"]] == [1.0, 11.0]
+    alone = probe(
+        result("runs/sobel", 61.0) | {"encoder": sobel}, result("random:alexnet32", 60.0) | {"encoder": plain}
+    )
+    assert tables.gains(alone) is None
+
+
 def test_gains_are_over_the_mean_of_untrained_networks_of_the_backbone():
     gains = tables.gains(
         probe(
