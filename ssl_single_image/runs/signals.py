@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -41,8 +42,14 @@ class Stopped(Halted):
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Turns the first SIGTERM or SIGINT into a `StopRequest`; a second one acts as it would have before."""
+    """Turns the first SIGTERM or SIGINT into a `StopRequest`; a second one acts as it would have before.
+
+    In a thread other than the main one, where Python hears no signals, the request is never set.
+    """
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
     before: dict[signal.Signals, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:

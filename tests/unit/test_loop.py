@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -224,3 +225,11 @@ def test_a_resumed_run_refreshes_where_an_uninterrupted_one_does(tmp_path, stop)
 def test_calls_of_several_steps_must_end_where_refreshes_are_due(tmp_path):
     with pytest.raises(InputError, match="steps_per_call = 2: must divide the 3 steps"):
         run(tmp_path, objective=refreshing_objective(), steps_per_call=2)
+
+
+def test_a_run_in_another_thread_is_only_not_stopped_by_signals(tmp_path):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(run(tmp_path, steps=2)))
+    thread.start()
+    thread.join()
+    assert int(results[0].step) == 2

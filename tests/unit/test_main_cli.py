@@ -7,7 +7,7 @@ import sys
 import jax
 import pytest
 
-from ssl_single_image.cli import host, main
+from ssl_single_image.cli import common, host, main
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has this setting")
 
@@ -52,6 +52,48 @@ def test_a_call_from_python_starts_nothing(monkeypatch, started, capsys):
     main.main(["ssl-single-image", "--help"])
     assert started == []
     assert "pretrain" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "switch", [("SSL_TUNE", "0"), ("JAX_PLATFORMS", "cuda"), ("JAX_PLATFORMS", "tpu,cpu")]
+)
+def test_a_host_is_left_alone_where_the_user_or_an_accelerator_wants_it(monkeypatch, started, switch):
+    monkeypatch.delenv("GLIBC_TUNABLES", raising=False)
+    monkeypatch.setenv(*switch)
+    host.tune()
+    assert started == []
+    assert os.environ["XLA_FLAGS"] == "--xla_dump_to=x"
+    assert not host.wanted()
+
+
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("nvidia0", True),
+        ("kfd", True),
+        ("accel0", True),
+        ("vfio/3", True),
+        ("null", False),
+        ("vfio/vfio", False),
+    ],
+)
+def test_accelerators_are_known_by_their_device_files(tmp_path, file, found):
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).touch()
+    assert host.has_accelerator(tmp_path) == found
+
+
+def test_both_spellings_of_a_command_tune_the_host(monkeypatch, capsys):
+    tuned = []
+    monkeypatch.setattr(host, "tune", lambda: tuned.append(True))
+    monkeypatch.setattr(sys, "argv", ["ssl-single-image", "prepare", "--help"])
+    with pytest.raises(SystemExit):
+        main.main()
+    monkeypatch.setattr(sys, "argv", ["prepare", "--help"])
+    with pytest.raises(SystemExit):
+        common.run("prepare")
+    assert tuned == [True, True]
+    assert "--dataset" in capsys.readouterr().out
 
 
 def test_an_unknown_command_is_named(capsys):
