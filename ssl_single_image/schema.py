@@ -20,9 +20,11 @@ import math
 import numbers
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from ssl_single_image.errors import InputError
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +138,17 @@ class Section:
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+
+def pick(registry: Mapping[str, T], name: str, field: str) -> T:
+    """The entry of a registry that a field names.
+
+    Raises:
+      InputError: there is none of this name; says which there are.
+    """
+    if name not in registry:
+        raise InputError(f"{field} = {name!r}: unknown{suggestion(name, registry)}")
+    return registry[name]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

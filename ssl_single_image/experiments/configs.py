@@ -11,7 +11,6 @@ from typing import Any
 
 import ml_collections
 
-import ssl_single_image
 from ssl_single_image import models, objectives
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import presets
@@ -29,7 +28,7 @@ RECORDED = {"pretrain": ("inputs",), "probe": ("checkpoint",)}
 
 def folder(kind: str) -> Path:
     """Where the config files of a kind lie: beside the package in a clone, inside it where it was installed."""
-    package = Path(ssl_single_image.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "configs" / kind
     return installed if installed.is_dir() else package.parent / "configs" / kind
 

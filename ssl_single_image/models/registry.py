@@ -14,7 +14,7 @@ from ssl_single_image.errors import InputError
 from ssl_single_image.models import alexnet, alexnet32, nin
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.layers import Network
-from ssl_single_image.schema import suggestion
+from ssl_single_image.schema import pick
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
 Module = nn.Module
@@ -38,8 +38,7 @@ def current_name(name: str) -> str:
       InputError: there is none of this name.
     """
     name = FORMER_NAMES.get(name, name)
-    if name not in BACKBONES:
-        raise InputError(f"backbone = {name!r}: unknown{suggestion(name, BACKBONES)}")
+    pick(BACKBONES, name, "backbone")
     return name
 
 

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ssl_single_image.augment import CropSpec
-from ssl_single_image.errors import InputError
 from ssl_single_image.objectives import bigan, deepcluster, rotnet, supervised
 from ssl_single_image.objectives.common import Setup
-from ssl_single_image.schema import Section, suggestion
+from ssl_single_image.schema import Section, pick
 from ssl_single_image.types import Objective
 
 __all__ = ["OBJECTIVES", "Entry", "NoOptions", "Setup", "find"]
@@ -62,6 +61,4 @@ def find(name: str) -> Entry:
     Raises:
       InputError: there is none of this name.
     """
-    if name not in OBJECTIVES:
-        raise InputError(f"objective = {name!r}: unknown{suggestion(name, OBJECTIVES)}")
-    return OBJECTIVES[name]
+    return pick(OBJECTIVES, name, "objective")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ssl_single_image.errors import InputError
 from ssl_single_image.probes import linear_runs
 from ssl_single_image.probes.kinds import Kind, Measured, Program
 from ssl_single_image.probes.plan import ProbeConfig, ProbePlan, input_size, make_plan
-from ssl_single_image.schema import suggestion
+from ssl_single_image.schema import pick
 
 __all__ = [
     "KINDS",
@@ -29,6 +28,4 @@ def find(name: str) -> Kind:
     Raises:
       InputError: there is none of this name.
     """
-    if name not in KINDS:
-        raise InputError(f"kind = {name!r}: unknown{suggestion(name, KINDS)}")
-    return KINDS[name]
+    return pick(KINDS, name, "kind")
