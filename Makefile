@@ -6,7 +6,10 @@ STAMP := $(VENV)/.installed
 RUN := $(BIN)/ssl-single-image
 DEMO := runs/demo
 
-.PHONY: demo test lint clean
+# Files go to the two workers as they are listed: the longest come first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-all lint clean
 
 demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not run again
 	mkdir -p $(DEMO)
@@ -15,8 +18,11 @@ demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not
 	$(RUN) probe --config photos --checkpoint $(DEMO)/rotnet,random:alexnet32 --workdir $(DEMO)/probe
 	$(RUN) report --workdir $(DEMO)/report $(DEMO)/rotnet $(DEMO)/probe
 
-test: lint  ## style, types and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: lint  ## style, types and tests, but for the slow ones: ten minutes on two cores
+	$(PYTEST) -m "not slow"
+
+test-all: lint  ## style, types and all tests: some minutes and GB more
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check

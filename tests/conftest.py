@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,14 @@ def pytest_configure(config: pytest.Config) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
         os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
         os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = str(least)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clear_compiled() -> Iterator[None]:
+    """Programs that a module has compiled take gigabytes in all; the next module needs others."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
-"""Helpers for tests that start the command line in processes of their own."""
+"""Helpers for tests that run the command line, in processes of their own or in this one."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from ssl_single_image.cli import main
 from ssl_single_image.runs import load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,6 +44,14 @@ def run(command: list[str], **changes: str) -> subprocess.CompletedProcess:
         timeout=600,
         check=False,
     )
+
+
+def call(words: list[str]) -> int:
+    """Runs `ssl-single-image WORDS` in this process, from the project's root; returns the exit status."""
+    with contextlib.chdir(ROOT), pytest.raises(SystemExit) as caught:
+        main.main(["ssl-single-image", *words])
+    assert isinstance(caught.value.code, int)
+    return caught.value.code
 
 
 def parameters(workdir: Path, step: int | None = None) -> dict[str, np.ndarray]:
