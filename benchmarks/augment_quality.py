@@ -17,9 +17,9 @@ from typing import Any
 import common
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "unit"))
-import test_augment_photometric as colour
-import test_augment_resample as geometry
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from reference import colour_jitter as colour
+from reference import pillow_crops as geometry
 
 from ssl_single_image import augment, images
 

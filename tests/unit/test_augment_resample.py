@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from reference import pillow_crops as crops
 from scipy import ndimage
 
 from ssl_single_image import augment, images
 from ssl_single_image.augment import resample
 from ssl_single_image.images import builtin
 
-Reference = Callable[[augment.Geometry, int, augment.CropSpec, Image.Image], np.ndarray]
 KINDS = ("bilinear", "bicubic")
 QUARTER = 0.125 + 1e-3  # packed pixels keep quarters of a level of the source
 
@@ -102,46 +100,20 @@ def test_packed_pixels_come_back() -> None:
     assert [float(e[0, 0, 0]) for e in ends] == [0, 1, 1]
 
 
-def chain(place: augment.Geometry, i: int, spec: augment.CropSpec, source: Image.Image) -> np.ndarray:
-    """The authors' steps in Pillow: cut, antialiased bicubic resize, bilinear affine, centre crop."""
-    (top, left), (height, width) = place.origin[i], place.extent[i]
-    frame = (spec.frame, spec.frame)
-    window = source.crop((int(left), int(top), int(left + width), int(top + height)))
-    a, t = math.radians(place.angle[i]), math.tan(math.radians(place.shear[i]))
-    m = [math.cos(a) - math.sin(a) * t, math.cos(a) * t + math.sin(a), -math.sin(a), math.cos(a)]
-    c = spec.frame * 0.5
-    coefficients = (m[0], m[1], c - (m[0] + m[1]) * c, m[2], m[3], c - (m[2] + m[3]) * c)
-    turned = window.resize(frame, Image.Resampling.BICUBIC).transform(
-        frame, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-    )
-    start = round((spec.frame - spec.size) / 2.0)
-    return np.asarray(turned.crop((start, start, start + spec.size, start + spec.size)), float)
-
-
-def upright(place: augment.Geometry, i: int, spec: augment.CropSpec, source: Image.Image) -> np.ndarray:
-    """A window resized by Pillow with antialiasing, then mirrored."""
-    (top, left), (height, width) = place.origin[i], place.extent[i]
-    box = (max(left, 0), max(top, 0), min(left + width, source.width), min(top + height, source.height))
-    crop = source.resize((spec.size, spec.size), Image.Resampling.BILINEAR, box=tuple(map(float, box)))
-    pixels = np.asarray(crop, float)
-    return pixels[:, ::-1] if place.hflip[i] else pixels
-
-
-GREY = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
-AUTHORS = augment.CropSpec.preset("authors", 32).replace(**GREY)
-UPRIGHT = augment.CropSpec.preset("paper", 32).replace(**GREY, rotation=0.0)
+AUTHORS = augment.CropSpec.preset("authors", 32).replace(**crops.GREY)
+UPRIGHT = augment.CropSpec.preset("paper", 32).replace(**crops.GREY, rotation=0.0)
 
 
 @pytest.mark.parametrize(
     ("name", "spec", "reference"),
     [
-        ("coffee", AUTHORS, chain),
-        ("retina", UPRIGHT, upright),
+        ("coffee", AUTHORS, crops.chain),
+        ("retina", UPRIGHT, crops.upright),
     ],
     ids=["authors", "upright"],
 )
-def test_crops_equal_pillows(name: str, spec: augment.CropSpec, reference: Reference) -> None:
-    ratios = peak_ratios(builtin.load(name), spec, reference, count=150)
+def test_crops_equal_pillows(name: str, spec: augment.CropSpec, reference: crops.Reference) -> None:
+    ratios = crops.peak_ratios(builtin.load(name), spec, reference, count=150)
     assert np.median(ratios) >= 35, np.median(ratios)
     assert np.percentile(ratios, 5) >= 30, np.percentile(ratios, 5)
 
@@ -149,23 +121,7 @@ def test_crops_equal_pillows(name: str, spec: augment.CropSpec, reference: Refer
 @pytest.mark.parametrize("size", [32, 224])
 def test_crops_of_a_dense_scene_equal_pillows(shared_data: Path, size: int) -> None:
     (source,) = images.load_source(str(shared_data / "images" / "ameyoko.jpg"))
-    spec = augment.CropSpec.preset("authors", size).replace(**GREY)
-    ratios = peak_ratios(source.pixels, spec, chain, count=100 if size == 32 else 40)
+    spec = augment.CropSpec.preset("authors", size).replace(**crops.GREY)
+    ratios = crops.peak_ratios(source.pixels, spec, crops.chain, count=100 if size == 32 else 40)
     assert np.median(ratios) >= 32, np.median(ratios)
     assert np.percentile(ratios, 5) >= 27, np.percentile(ratios, 5)
-
-
-def peak_ratios(pixels: np.ndarray, spec: augment.CropSpec, reference: Reference, count: int) -> np.ndarray:
-    """Peak signal-to-noise ratios, dB, of crops against a reference that is given the same drawn parameters."""
-    atlas = images.build_atlas([pixels])
-
-    @jax.jit
-    def draw(atlas: images.Atlas) -> tuple[augment.Geometry, jax.Array]:
-        keys = jax.random.split(jax.random.key(2), count)
-        params = jax.vmap(lambda key: augment.sample_params(key, atlas, spec))(keys)
-        return params.geometry, augment.render(atlas, params, spec)
-
-    place, crops = jax.tree.map(np.asarray, draw(atlas))
-    source = Image.fromarray(pixels)
-    expected = np.stack([reference(place, i, spec, source) for i in range(count)])
-    return 10 * np.log10(255**2 / np.maximum(((crops * 255.0 - expected) ** 2).mean(axis=(1, 2, 3)), 1e-3))

@@ -104,7 +104,7 @@ def test_each_network_descends_its_own_loss():
 def test_loss_against_pytorch():
     """Forward pass of all three networks, batch norm included, and D's gradient at its input kernel."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    import torch_bigan
+    from reference import torch_bigan
 
     ours = setup(dtype="float64")
     state = widened(jax.jit(partial(method.init_state, ours))(jax.random.key(1)))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference import textbook_clustering as textbook
 
 from ssl_single_image import clustering
 from ssl_single_image.clustering import blocks, seeding
@@ -32,25 +33,6 @@ def mixture(n, dims, centres, spread, seed=0, dtype=np.float32):
     rng = np.random.default_rng(seed)
     means = rng.normal(size=(centres, dims))
     return (means[rng.integers(0, centres, n)] + spread * rng.normal(size=(n, dims))).astype(dtype)
-
-
-def squared_distances(x, centroids):
-    return np.square(x[:, None].astype(np.float64) - centroids[None]).sum(-1)
-
-
-def lloyd(x, centroids, iterations):
-    """The textbook's loop; leaves empty clusters where they are."""
-    history = []
-    for step in range(iterations + 1):
-        distances = squared_distances(x, centroids)
-        labels = distances.argmin(1)
-        history.append(distances.min(1).mean())
-        if step < iterations:
-            filled = np.bincount(labels, minlength=len(centroids)) > 0
-            means = [x[labels == j].mean(0, dtype=np.float64) for j in np.flatnonzero(filled)]
-            centroids = centroids.astype(np.float64)
-            centroids[filled] = means
-    return centroids, labels, np.array(history)
 
 
 @pytest.mark.usefixtures("float64")
@@ -124,12 +106,12 @@ def test_lloyd_is_the_textbooks(method, monkeypatch):
     x = mixture(1003, 12, 9, 0.3, dtype=np.float64)
     first = clustering.kmeans(jnp.asarray(x), KEY, 9, iterations=1, seeding=method)
     got = clustering.kmeans(jnp.asarray(x), KEY, 9, iterations=8, seeding=method)
-    centroids, labels, history = lloyd(x, np.asarray(first.centroids), 7)
+    centroids, labels, history = textbook.lloyd(x, np.asarray(first.centroids), 7)
     np.testing.assert_allclose(got.centroids, centroids, rtol=1e-9, atol=1e-9)
     np.testing.assert_array_equal(got.labels, labels)
     np.testing.assert_allclose(got.inertia[1:], history, rtol=1e-9)
     np.testing.assert_array_equal(got.sizes, np.bincount(labels, minlength=9))
-    np.testing.assert_allclose(got.distances, squared_distances(x, centroids).min(1), rtol=1e-9)
+    np.testing.assert_allclose(got.distances, textbook.squared_distances(x, centroids).min(1), rtol=1e-9)
     np.testing.assert_allclose(got.inertia[-1], np.mean(got.distances), rtol=1e-9)
 
 
@@ -138,7 +120,7 @@ def test_a_run_starts_from_points(method):
     x = mixture(200, 5, 4, 0.5)
     weights = (np.arange(200) % 2).astype(np.float32)
     seeds = np.asarray(seeding.SEEDINGS[method](jnp.asarray(x), jnp.asarray(weights), KEY, 60, None))
-    found = squared_distances(seeds, x)
+    found = textbook.squared_distances(seeds, x)
     assert found.min(1).max() < 1e-12
     rows = found.argmin(1)
     assert weights[rows].all()
@@ -267,10 +249,12 @@ def test_weight_0_removes_points(method):
     assert np.abs(got.centroids).max() < 10
     assert got.sizes.sum() == 400
     np.testing.assert_allclose(got.inertia[-1], got.distances[:400].mean(), rtol=1e-9)
-    centroids, labels, _ = lloyd(x, np.asarray(got.centroids), 1)
+    centroids, labels, _ = textbook.lloyd(x, np.asarray(got.centroids), 1)
     np.testing.assert_allclose(got.centroids, centroids, rtol=1e-9)
     np.testing.assert_array_equal(got.labels[:400], labels)
-    assert (squared_distances(outliers, np.asarray(got.centroids)).argmin(1) == got.labels[400:]).all()
+    assert (
+        textbook.squared_distances(outliers, np.asarray(got.centroids)).argmin(1) == got.labels[400:]
+    ).all()
 
 
 @pytest.mark.usefixtures("float64")
@@ -295,7 +279,7 @@ def test_restarts_keep_the_best():
     best = runs[-1]
     np.testing.assert_allclose(best.distances.mean(), best.inertia[-1], rtol=1e-9)
     np.testing.assert_allclose(
-        squared_distances(x, np.asarray(best.centroids)).min(1), best.distances, rtol=1e-9
+        textbook.squared_distances(x, np.asarray(best.centroids)).min(1), best.distances, rtol=1e-9
     )
 
 
@@ -319,7 +303,9 @@ def test_bfloat16_distances_cost_little_inertia():
     assert (full.labels != half.labels).any()
     np.testing.assert_allclose(half.inertia[-1], full.inertia[-1], rtol=1e-3)
     # Though found by rounded products, distances and inertia are exact.
-    exact = squared_distances(np.asarray(x), np.asarray(half.centroids))[np.arange(4000), half.labels]
+    exact = textbook.squared_distances(np.asarray(x), np.asarray(half.centroids))[
+        np.arange(4000), half.labels
+    ]
     np.testing.assert_allclose(half.distances, exact, rtol=1e-4, atol=1e-6)
 
 
@@ -333,7 +319,9 @@ def test_ties_go_to_the_first():
 def test_labels_for_any_number_of_clusters(k):
     x = mixture(300, 5, 7, 1.0, dtype=np.float64)
     result = kmeans(x, KEY, k, iterations=3)
-    np.testing.assert_array_equal(squared_distances(x, np.asarray(result.centroids)).argmin(1), result.labels)
+    np.testing.assert_array_equal(
+        textbook.squared_distances(x, np.asarray(result.centroids)).argmin(1), result.labels
+    )
 
 
 @pytest.mark.usefixtures("float64")
@@ -377,21 +365,12 @@ def test_nmi_by_hand():
     np.testing.assert_allclose(clustering.nmi(a, b), 2 * information / (h_a + h_b), rtol=1e-5)
 
 
-def table_nmi(a, b):
-    joint = np.zeros((a.max() + 1, b.max() + 1))
-    np.add.at(joint, (a, b), 1 / len(a))
-    rows, columns = joint.sum(1), joint.sum(0)
-    entropy = [-(p[p > 0] * np.log(p[p > 0])).sum() for p in (rows, columns)]
-    information = (joint[joint > 0] * np.log((joint / np.outer(rows, columns).clip(1e-30))[joint > 0])).sum()
-    return 2 * information / sum(entropy)
-
-
 def test_nmi_of_random_and_related_labels():
     rng = np.random.default_rng(0)
     a = rng.integers(0, 50, 20_000).astype(np.int32)
     b = np.where(rng.random(20_000) < 0.5, a, rng.integers(0, 80, 20_000)).astype(np.int32)
     nmi = jax.jit(clustering.nmi)
-    np.testing.assert_allclose(nmi(a, b), table_nmi(a, b), rtol=1e-4)
+    np.testing.assert_allclose(nmi(a, b), textbook.nmi(a, b), rtol=1e-4)
     np.testing.assert_allclose(nmi(b, a), nmi(a, b), rtol=1e-5)
     np.testing.assert_allclose(nmi(a, rng.permutation(50).astype(np.int32)[a]), 1, atol=1e-5)
     assert nmi(a, rng.permutation(a)) < 0.03
