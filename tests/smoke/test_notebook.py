@@ -27,7 +27,6 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
         patch.setenv("JUPYTER_PLATFORM_DIRS", "1")
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("JUPYTER_RUNTIME_DIR", str(folder / "jupyter"))
-        patch.setenv("PYTHONWARNINGS", "default")
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(pytestconfig.cache.mkdir("jax")))
         patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
         client = NotebookClient(
@@ -53,7 +52,11 @@ def test_probe_displays_a_table_with_the_untrained_network(outputs: list[tuple[s
     (table,) = shown(outputs, "text/markdown", "ssi.probe(")
     rows = [line for line in table.splitlines() if line.startswith("|")]
     assert all(layer in rows[0] for layer in LAYERS)
-    assert [row.split("|")[1].strip() for row in rows[2:]] == ["`runs/rotnet`", "`random:alexnet32`", "chance"]
+    assert [row.split("|")[1].strip() for row in rows[2:]] == [
+        "`runs/rotnet`",
+        "`random:alexnet32`",
+        "chance",
+    ]
 
 
 def test_run_features_and_report_display_themselves(outputs: list[tuple[str, Any]]) -> None:
