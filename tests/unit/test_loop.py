@@ -233,3 +233,15 @@ def test_a_run_in_another_thread_is_only_not_stopped_by_signals(tmp_path):
     thread.start()
     thread.join()
     assert int(results[0].step) == 2
+
+
+def test_further_encoders_of_an_objective_are_saved_by_name(tmp_path):
+    def second(state):
+        return EncoderVariables(SPEC, {"w": 2 * state.params["w"]}, {})
+
+    run(tmp_path, steps=4, objective=make_objective()._replace(encoders={"second": second}))
+    place = tmp_path / checkpoint.CHECKPOINTS / "4"
+    assert checkpoint.read_meta(place)["encoders"]["second"]["backbone"] == "alexnet32"
+    shape = {"params": {"w": jax.ShapeDtypeStruct((3,), jnp.float32)}, "batch_stats": {}}
+    first, other = (checkpoint.restore_item(place / name, shape) for name in ("encoder", "encoder_second"))
+    np.testing.assert_array_equal(2 * first["params"]["w"], other["params"]["w"])
