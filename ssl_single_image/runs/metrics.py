@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -123,7 +123,7 @@ def progress_bar(total: int, done: int, unit: str = "img") -> tqdm:
         unit_scale=True,
         dynamic_ncols=True,
         disable=jax.process_index() != 0,
-        **({"file": Path(os.devnull).open("w")} if silent else {}),
+        **({"file": _Nowhere()} if silent else {}),
     )
 
 
@@ -134,6 +134,13 @@ def show(bar: tqdm, values: Mapping[str, float]) -> None:
     )
     if not bar.disable and not _moves():
         logging.info("%s", bar)
+
+
+class _Nowhere(io.TextIOBase):
+    """Takes what is printed, and forgets it."""
+
+    def write(self, text: str) -> int:
+        return len(text)
 
 
 def _moves() -> bool:
