@@ -21,7 +21,7 @@ class Stream(enum.IntEnum):
       EVALUATE: evaluations, by batch: held-out crops, z.
       REFRESH: refreshes, by step: samples for PCA, seeds of k-means, the new top layer.
       PICTURES: what the pictures of a run show.
-      CROPS: the virtual data set, by index of the crop.
+      CROPS: crops of the virtual data set, by index.
       ORDER: in which order an epoch visits the crops, by epoch.
       HEADS_INIT: initial variables of a probe's heads.
       HEADS_STEP: their optimisation steps, by step: random views.

@@ -1,4 +1,4 @@
-"""The vocabulary every other module shares: state, batches, metrics and the `Objective` contract.
+"""The types that all modules share: state, batches, metrics and the `Objective` contract.
 
 No computation lives here, and nothing but JAX is imported.
 """
@@ -71,14 +71,14 @@ class Batch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Everything a run needs to go on from where it is; what a checkpoint holds.
+    """Everything that a run needs to be resumed; a checkpoint holds it.
 
     Attributes:
       step: () int32, optimisation steps taken.
       params: trainable variables.
       batch_stats: running statistics of batch normalisation.
       opt_state: state of the optax optimiser.
-      extras: what only one objective needs (assignments, a second network); {} for most.
+      extras: what an objective needs beyond these (assignments, a second network); {} for most.
     """
 
     step: jax.Array

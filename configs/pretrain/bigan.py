@@ -1,6 +1,6 @@
 """BiGAN on crops of one image.
 
-ssl-single-image pretrain --config configs/pretrain/bigan.py:image=builtin:astronaut --workdir runs/bigan
+ssl-single-image pretrain --config bigan:image=builtin:astronaut --workdir runs/bigan
 
 Presets:
   demo         32-px crops, some minutes on two CPU cores: shows that it runs, not what it learns.

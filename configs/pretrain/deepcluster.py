@@ -1,6 +1,6 @@
 """DeepCluster on crops of one image.
 
-ssl-single-image pretrain --config configs/pretrain/deepcluster.py:image=builtin:astronaut --workdir runs/deepcluster
+ssl-single-image pretrain --config deepcluster:image=builtin:astronaut --workdir runs/deepcluster
 
 Presets:
   demo         2,048 crops of 32 px in 32 clusters, some minutes on two CPU cores.

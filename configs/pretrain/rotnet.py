@@ -1,6 +1,6 @@
 """RotNet on crops of one image.
 
-ssl-single-image pretrain --config configs/pretrain/rotnet.py:image=builtin:astronaut --workdir runs/rotnet
+ssl-single-image pretrain --config rotnet:image=builtin:astronaut --workdir runs/rotnet
 
 Presets:
   demo         32-px crops, some three minutes on two CPU cores.

@@ -1,6 +1,6 @@
 """Supervised classification on a labelled set: the upper end of the scale.
 
-ssl-single-image pretrain --config configs/pretrain/supervised.py:dataset=cifar10 --workdir runs/supervised
+ssl-single-image pretrain --config supervised:dataset=cifar10 --workdir runs/supervised
 
 Presets: demo and cifar32 (32-px, the CIFAR-scale AlexNet) and imagenet224 (AlexNet); dataset as `probe` names them.
 """

@@ -1,6 +1,6 @@
 """Your own images: PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg.
 
-ssl-single-image probe --config configs/probe/folder.py:path=PATH --checkpoint runs/rotnet --workdir runs/folder
+ssl-single-image probe --config folder:path=PATH --checkpoint runs/rotnet --workdir runs/folder
 
 Arguments: `path`, and `protocol`: "cached" (features computed once, quick) or "published" (random views, ten crops).
 """

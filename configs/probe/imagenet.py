@@ -1,6 +1,6 @@
 """ImageNet, the published protocol: random views, 36 epochs, ten-crop test. For accelerators.
 
-ssl-single-image probe --config configs/probe/imagenet.py --checkpoint runs/rotnet --workdir runs/imagenet --data_dir D
+ssl-single-image probe --config imagenet --checkpoint runs/rotnet --workdir runs/imagenet --data_dir D
 
 Argument `pooling=deepcluster`: the explicit windows of Zhang et al. (2016) instead of adaptive pooling.
 """

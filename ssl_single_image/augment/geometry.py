@@ -19,7 +19,7 @@ _TRIES = 16
 _TRIES_START = 9
 UNIFORMS = _TRIES_START + 2 * _TRIES
 """How many uniform numbers `sample_geometry` uses. Each quantity has its own, so that switching one
-augmentation off leaves what is drawn for the others as it was."""
+augmentation off does not change what is drawn for the others."""
 
 
 @jax.tree_util.register_dataclass

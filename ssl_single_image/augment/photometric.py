@@ -1,9 +1,9 @@
 """Colour: jitter in random order, normalisation.
 
-The four operations are those of PIL and torchvision, each clamped to [0, 1]: brightness scales, contrast blends with
-the mean grey of the crop, saturation blends with each pixel's grey, hue turns the HSV circle. The first three have
-the form `scale * rgb + tint * grey + shift`, with three numbers a crop, so the random order costs no branch: a chain of
-three such maps before hue and one after it, of which those that are not due change nothing.
+The four operations are those of PIL and torchvision, each clamped to [0, 1]. Brightness scales, contrast blends with
+the mean grey of the crop, saturation blends with each pixel's grey, and hue turns the HSV circle. The first three have
+the form `scale * rgb + tint * grey + shift`, with three numbers for each crop. The random order therefore needs no
+branch: three such maps are applied before hue and three after it. A map that is not due there is the identity.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def sample_jitter(u: jax.Array, spec: CropSpec) -> Jitter:
 class Chain:
     """The operations of B crops other than hue, in order, as maps `scale * rgb + tint * grey + pivot * mean`.
 
-    What is not due has scale 1, tint and pivot 0. `mean` is the mean grey that contrast blends with.
+    An operation that is not due is the identity: scale 1, tint and pivot 0. Contrast blends with the grey `mean`.
 
     Attributes:
       scale: (B, 3) float32.
@@ -75,7 +75,7 @@ class Chain:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class JitterPlan:
-    """All that is computed once a crop, apart from its pixels.
+    """What is computed once for each crop before its pixels.
 
     Attributes:
       before: operations before hue.
@@ -125,7 +125,7 @@ def plan_jitter(jitter: Jitter) -> JitterPlan:
 
 
 def until_hue(planes: Planes, plan: JitterPlan, spec: CropSpec) -> Planes:
-    """The first half of the jitter of B crops: all up to hue, and hue.
+    """The first half of the jitter of B crops: the operations before hue, and hue.
 
     Args:
       planes: colours of B crops.
@@ -140,7 +140,7 @@ def until_hue(planes: Planes, plan: JitterPlan, spec: CropSpec) -> Planes:
 
 
 def after_hue(planes: Planes, plan: JitterPlan, spec: CropSpec) -> Planes:
-    """The second half: what is left; arguments and result as those of `until_hue`."""
+    """The second half: the operations after hue. Arguments and result are as those of `until_hue`."""
     return _operate(planes, plan.after, _pivot(planes, plan.after_contrast, spec))
 
 
@@ -149,11 +149,11 @@ def turn_hue(planes: Planes, turns: jax.Array) -> Planes:
     r, g, b = planes
     value = jnp.maximum(jnp.maximum(r, g), b)
     chroma = value - jnp.minimum(jnp.minimum(r, g), b)
-    # Which channel is largest is asked of r, g and b themselves: in another fusion `value` may be rounded otherwise.
+    # r, g and b themselves are compared, not `value`, which another fusion may round differently.
     red, green = (r >= g) & (r >= b), g >= b
     slope = jnp.where(red, g - b, jnp.where(green, b - r, r - g)) / jnp.maximum(chroma, 1e-12)
     sextant = slope + (jnp.where(red, 0.0, jnp.where(green, 2.0, 4.0)) + 6 * _each(turns))
-    # One turn at most to go back or forth: two comparisons take a CPU half the time of `floor`.
+    # At most one turn too far: two comparisons take a CPU half the time of `floor`.
     sextant = jnp.where(sextant < 0, sextant + 6, jnp.where(sextant >= 6, sextant - 6, sextant))
 
     def channel(missing: jax.Array) -> jax.Array:

@@ -1,7 +1,7 @@
-"""One antialiased lookup per pixel: the crop's affine map picks the mip level, four taps give the colour.
+"""One antialiased lookup per pixel: the affine map picks the mip level, and four taps (its pixels) are blended.
 
-Pixels leave as packed words of three times ten bits, a quarter of a level of the source: what follows reads 4 bytes a
-pixel instead of 12, and on a CPU the arithmetic of four taps takes two lanes of one integer at a time.
+Pixels are returned as packed words of three times ten bits, in quarters of the source's levels. Later stages then read
+4 bytes a pixel instead of 12, and on a CPU one integer holds two channels of a tap at a time.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ CENTRE_UNIT = 2**12
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where B crops lie in the mip level that each is read from; all that is computed once a crop.
+    """Where B crops lie in the mip level that each is read from; computed once for each crop.
 
-    In whole numbers, so that the taps of a pixel and their weights are the same on every device, in any batch and in
-    whatever the compiler makes of the program: floats differ in the last bit where it contracts a product and a sum,
-    and a pixel on the border between two weights would differ visibly.
+    All numbers are whole, so that the taps of a pixel and their weights are the same on every device, in any batch and
+    in any compiled program. Floats would differ in the last bit where a compiler fuses a product and a sum, and a pixel
+    on the border between two weights would differ visibly.
 
     Attributes:
       matrix: (B, 2, 2) int32, half crop pixels to pixels of the level in parts of _UNIT, in (y, x) order.

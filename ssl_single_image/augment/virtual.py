@@ -49,8 +49,8 @@ def render_centres(atlas: Atlas, size: int) -> jax.Array:
 def permute_index(key: jax.Array, index: jax.Array, count: int | jax.Array) -> jax.Array:
     """A keyed permutation of [0, count), evaluated at `index`: shuffling without a stored order.
 
-    A Feistel network permutes the smallest 4**n >= count; indices that leave [0, count) walk on along their
-    cycle until they are back (fewer than four rounds of walking on average).
+    A Feistel network permutes the smallest 4**n >= count; indices that leave [0, count) are permuted again
+    until they return (fewer than four rounds on average).
 
     Args:
       key: names the permutation.

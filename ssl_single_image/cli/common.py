@@ -1,4 +1,4 @@
-"""What every command shares: flags of its own, errors for people, exit statuses.
+"""What all commands share: parsing of their own flags, one-line errors and exit statuses.
 
 A command module has `main(args)`; its flags are in `cli.flags`. They live in a `flags.FlagValues` made for the call:
 importing or running a command leaves no global flag behind.
@@ -20,7 +20,7 @@ from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE
 from ssl_single_image.errors import Halted, InputError
 
 SELECTORS = ("backbone", "objective")
-"""Fields whose value decides which other fields there are."""
+"""Fields whose value decides which other fields the config has."""
 
 
 def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -> None:
@@ -28,11 +28,11 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
 
     Args:
       command: its name in `flags.DEFINE`.
-      argv: argument list with the program's name first; default: this process's, whose host is then tuned.
+      argv: argument list with the program's name first; default: this process's. Only then is the host tuned.
       program: put before the command's name in errors and help.
 
-    Exit status 0: complete. 2: bad input, after one line on stderr. Any other exception is a defect of
-    ours and keeps its traceback.
+    The exit status is 0 when the command completed, and 2 for bad input, after one line on stderr. Any other exception
+    is a defect of this package and keeps its traceback.
     """
     if argv is None:
         host.tune()
@@ -57,12 +57,12 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
 
 
 def _ours_or_serious(record: std_logging.LogRecord) -> bool:
-    """Orbax logs every file it touches, JAX every backend it tries; from other packages only warnings are shown."""
+    """Of other packages only warnings are shown: Orbax logs every file it touches, JAX every backend it tries."""
     return record.levelno >= std_logging.WARNING or "ssl_single_image" in record.pathname
 
 
 def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:
-    """Parses `argv` into the command's own flags; the words that are no flags are in `.positional`.
+    """Parses `argv` into the command's own flags; words that are not flags are in `.positional`.
 
     Raises:
       InputError: an unknown flag or config field, a value of the wrong type, a config that can't be read.
@@ -88,7 +88,7 @@ def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:
 
 
 def no_words(args: flags.FlagValues, command: str) -> None:
-    """Refuses words that are no flags.
+    """Refuses words that are not flags.
 
     Raises:
       InputError: there is one.

@@ -1,6 +1,6 @@
-"""Settings of the host that make JAX faster on CPUs: huge pages, flags of XLA, compiled programs kept on disk.
+"""Settings of the host that make JAX faster on CPUs: huge pages, flags of XLA, and compiled programs kept on disk.
 
-Hosts with an accelerator are left alone, and SSL_TUNE=0 switches all of it off. What the user has set wins.
+Hosts with an accelerator are left alone. SSL_TUNE=0 switches all settings off. What the user has set wins.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ SWITCH = "SSL_TUNE"
 """Environment variable; "0" leaves the host as it is."""
 
 HUGE_PAGES = "glibc.malloc.hugetlb=1"
-"""Has malloc ask for huge pages. XLA takes its temporaries afresh at every step, hundreds of MiB on a CPU, and
-faulting them in by pages of 4 KiB costs about a third of the time of a training step."""
+"""Makes malloc ask for huge pages. XLA allocates hundreds of MiB of temporaries at every step on a CPU. Faulting
+them in by pages of 4 KiB costs about a third of the time of a training step."""
 
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
-"""Has XLA compile for CPUs by its older emitters, whose programs are as fast and take 400 MiB less to compile."""
+"""Makes XLA compile for CPUs by its older emitters: programs are as fast, and compiling takes 400 MiB less."""
 
 COMPILED = ".compiled"
 """Folder beside a workdir for compiled programs, which all runs there share."""
@@ -28,7 +28,7 @@ DEVICES = ("nvidiactl", "nvidia[0-9]*", "kfd", "accel[0-9]*", "accel/accel*", "v
 
 
 def tune() -> None:
-    """Sets XLA's flags and, on Linux, starts this process anew with HUGE_PAGES: glibc reads its tunables only then."""
+    """Sets XLA's flags and, on Linux, restarts this process with HUGE_PAGES: glibc reads its tunables at the start."""
     if not wanted():
         return
     set_xla_flags()
@@ -38,7 +38,7 @@ def tune() -> None:
 
 
 def keep_compiled(workdir: Path) -> None:
-    """Has JAX keep compiled programs beside `workdir` for the next run, unless JAX_COMPILATION_CACHE_DIR is set."""
+    """Makes JAX keep compiled programs beside `workdir` for later runs, unless JAX_COMPILATION_CACHE_DIR is set."""
     if not wanted():
         return
     import jax
@@ -61,8 +61,8 @@ def has_accelerator(devices: Path) -> bool:
 
 
 def set_xla_flags() -> None:
-    """Puts XLA_FLAGS before the user's in the environment; only before JAX is imported has it an effect."""
+    """Puts XLA_FLAGS before the user's flags in the environment; this has an effect only before JAX is imported."""
     flags = os.environ.get("XLA_FLAGS", "")
     # XLA aborts on a flag that it doesn't know, and flags come and go.
     if XLA_FLAGS not in flags and importlib.metadata.version("jaxlib").startswith("0.10."):
-        os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {flags}".strip()  # of a flag given twice the last counts
+        os.environ["XLA_FLAGS"] = f"{XLA_FLAGS} {flags}".strip()  # of two values the last counts

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
-    "sample": "draw crops as the network sees them",
-    "report": "tables and figures of finished runs",
-    "prepare": "put a labelled data set where probes find it, or check what a config needs",
+    "sample": "draw crops as the network sees them, or export them as files",
+    "report": "write a page of tables and figures about finished runs",
+    "prepare": "download, convert or check a labelled data set for probes",
 }
 
 

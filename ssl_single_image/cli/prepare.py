@@ -1,4 +1,4 @@
-"""`prepare`: puts a labelled data set where probes find it, converts a folder, or checks that one is there."""
+"""`prepare`: downloads a labelled data set for probes, converts a folder into one, or checks one."""
 
 from __future__ import annotations
 

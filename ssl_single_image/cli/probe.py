@@ -1,4 +1,4 @@
-"""`probe`: what every layer of frozen encoders knows, all in one table."""
+"""`probe`: measures every layer of frozen encoders, and prints one table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main(args: flags.FlagValues) -> None:
 
 
 def references(words: Sequence[str]) -> list[str]:
-    """The references in a list that was split at commas: options of `random:NAME` belong to it."""
+    """The references in a list that was split at commas, with the options of each `random:NAME` joined to it again."""
     found: list[str] = []
     for word in words:
         before, equals, _ = word.partition("=")

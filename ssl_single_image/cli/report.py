@@ -1,4 +1,4 @@
-"""`report`: tables and figures of finished runs on one page."""
+"""`report`: writes one page of tables and figures about finished runs."""
 
 from __future__ import annotations
 

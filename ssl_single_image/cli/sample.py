@@ -1,4 +1,4 @@
-"""`sample`: draws crops as the network sees them, labelled, beside the source, or exports them as files."""
+"""`sample`: draws labelled crops beside their source, as the network sees them, or exports crops as files."""
 
 from __future__ import annotations
 

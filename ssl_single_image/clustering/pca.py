@@ -1,4 +1,4 @@
-"""Principal components with whitening, and unit length: how features are prepared for k-means."""
+"""Principal components with whitening, and scaling to unit length: the preparation of features for k-means."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Split(Protocol):
           batch_size: of the global batch, over all shards.
           seed: None: one pass in order, the last batch may be short. Otherwise endless, a new permutation
             each epoch, whole batches only (what is left over at the end of an epoch is not used in it).
-          start: batches to leave out at the beginning; what follows is what would have followed.
+          start: batches to skip at the beginning; the later ones are the same as without skipping.
           shard: (i, n): the i-th of n equal slices of each batch. Of a last, short batch shard i has what
             lies in its slice, possibly nothing; every shard yields the same number of batches.
 
@@ -137,7 +137,7 @@ class MemorySplit:
 def padded(batch: Batch, count: int, size: int) -> Batch:
     """The first `count` examples of a batch of NumPy arrays, then black images labelled -1 up to `size`.
 
-    Steps are compiled for one batch size, so a short batch is filled up; what is labelled -1 counts nothing.
+    Steps are compiled for one batch size, so a short batch is filled up; images labelled -1 are not counted.
     """
     image = np.zeros((size, *batch.image.shape[1:]), np.uint8)
     label = np.full(size, -1, np.int32)

@@ -1,4 +1,4 @@
-"""A look at crops, and crops as files."""
+"""Sheets of crops to look at, and crops as files."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def export_crops(
 
     Args:
       source: a path, glob, folder or `builtin:NAME`.
-      target: a folder, or NAME.array_record; an export that was cut off is continued.
+      target: a folder, or NAME.array_record; an interrupted export is continued.
       count: how many.
       spec: how crops are made; None: the paper's recipe at 32 px.
       seed: names the virtual data set.

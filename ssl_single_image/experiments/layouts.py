@@ -1,4 +1,4 @@
-"""How exported crops lie on disk: a folder of images, a TFDS data set, or one array_record file."""
+"""Layouts of exported crops on disk: a folder of images, a TFDS data set, or one array_record file."""
 
 from __future__ import annotations
 

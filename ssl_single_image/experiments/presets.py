@@ -1,4 +1,4 @@
-"""What config files start from: all fields with their defaults, and the argument after the colon."""
+"""What config files start from: all fields with their defaults, and a parser for the argument after the colon."""
 
 from __future__ import annotations
 

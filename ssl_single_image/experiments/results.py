@@ -1,4 +1,4 @@
-"""What experiments return: things that show themselves in a notebook and are plain data in a script."""
+"""What experiments return: objects that display themselves in a notebook and are plain data in a script."""
 
 from __future__ import annotations
 

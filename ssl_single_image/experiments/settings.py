@@ -23,21 +23,21 @@ class PretrainConfig(PretrainPlan):
 
     Attributes:
       objective: a key of `objectives.OBJECTIVES`.
-      objective_options: what only that objective has; the rest are defaults.
+      objective_options: the options of that objective; those left out keep their defaults.
       preset: which preset the config came from; for the record.
       source: the image or images: a path, glob, folder or `builtin:NAME`.
       dataset: the labelled set, for an objective that learns from labels.
       data_dir: where prepared sets lie; "": TFDS's own folder.
-      seed: of the initialisation, the crops and everything random in the steps.
+      seed: seed of the initialisation, the crops and everything random in the steps.
       crops: d, the size of the virtual data set; the default is ImageNet's, as in the paper.
       crop: how crops are drawn.
       view_hflip: probability that a step mirrors a crop, anew at each visit.
       backbone: a key of `models.BACKBONES`.
-      backbone_options: what only that backbone has; the rest are defaults.
-      optimizer: with its schedule.
+      backbone_options: the options of that backbone; those left out keep their defaults.
+      optimizer: the optimiser with its schedule.
       sync_batch_norm: batch statistics over the global batch; False: per device.
-      dtype: of the computation; "auto" is bfloat16 on GPUs and TPUs and float32 on CPUs.
-      eval_batches: batches of an evaluation; 0: all that there are, for labelled sets.
+      dtype: type of the computation; "auto" is bfloat16 on GPUs and TPUs and float32 on CPUs.
+      eval_batches: number of batches in an evaluation; 0: all of a labelled set.
 
     Raises:
       InputError: an unknown name, a value out of range, or fields that contradict each other.

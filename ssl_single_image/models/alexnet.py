@@ -18,7 +18,7 @@ CHANNELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-    """What only AlexNet has.
+    """Options of AlexNet.
 
     Attributes:
       variant: "rotnet", 64-192-384-256-256 channels without biases (Gidaris et al. 2018), or "deepcluster",

@@ -12,7 +12,7 @@ from ssl_single_image.schema import Section
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-    """What can be changed of a small backbone.
+    """Options of the small backbones.
 
     Attributes:
       sobel: replaces the colour input by its Sobel derivatives, as DeepCluster does.

@@ -99,7 +99,7 @@ def sobel(x: jax.Array) -> jax.Array:
 class ConvTrunk(nn.Module):
     """A chain of convolutional blocks; every backbone of this package is one.
 
-    `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, taps): the output
+    `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, activations): the output
     of the last block (B, h, w, D), and the activations {"conv1": ..., "convN": ...} after each ReLU, before
     pooling.
     """
@@ -108,7 +108,7 @@ class ConvTrunk(nn.Module):
     sobel_front: bool = False
     use_bias: bool = False
     slope: float = 0.0
-    """Of the activation below zero: 0 is ReLU."""
+    """Slope of the activation below zero; 0 is ReLU."""
     first_norm: bool = True
     """Whether the first layer has batch norm; without, it has a bias."""
     axis_name: str | None = None
@@ -190,7 +190,7 @@ def dense_top(outputs: int) -> nn.Dense:
 
 
 class Network(nn.Module):
-    """A backbone and a head: `apply` returns (logits, taps); variables under "backbone" and "head".
+    """A backbone and a head: `apply` returns (logits, activations); variables are under "backbone" and "head".
 
     The backbone's output can be had as the intermediate "features".
     """

@@ -26,13 +26,13 @@ BACKBONES: dict[str, Backbone] = {
     "nin": nin.BACKBONE,
 }
 FORMER_NAMES = {"cifar32": "alexnet32"}
-"""Names that stand in checkpoints and scripts -> names of today."""
+"""Former names, which checkpoints and scripts still contain -> current names."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Channel statistics of ImageNet's RGB in [0, 1]: the customary input normalisation."""
 
 
 def current_name(name: str) -> str:
-    """Today's name of a backbone.
+    """The current name of a backbone.
 
     Raises:
       InputError: there is none of this name.
@@ -43,7 +43,7 @@ def current_name(name: str) -> str:
 
 
 def find(name: str) -> Backbone:
-    """The backbone of a name, today's or a former one; errors as `current_name`'s."""
+    """The backbone of a current or former name; errors are those of `current_name`."""
     return BACKBONES[current_name(name)]
 
 
@@ -54,7 +54,7 @@ def encoder_spec(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
 ) -> EncoderSpec:
-    """The whole spec of an encoder: today's names, every option with its value.
+    """The whole spec of an encoder: the current name, and every option with its value.
 
     Args:
       name: of the backbone.

@@ -1,4 +1,4 @@
-"""Ways of pretraining, each a file or a folder with `make(setup) -> Objective`.
+"""Ways of pretraining. Each is a file or a folder with `make(setup) -> Objective`.
 
 A new objective is one file (or folder) and one line in OBJECTIVES.
 """
@@ -37,7 +37,7 @@ class Entry:
     Attributes:
       make: from the settings.
       labelled: its inputs are labelled batches (else an atlas).
-      options: a `Section` of the settings that only this objective has, with their defaults.
+      options: a `Section` with the objective's own settings and their defaults.
       input_size: (crop, options) -> side in pixels of what the encoder is given; the default is the whole crop.
     """
 

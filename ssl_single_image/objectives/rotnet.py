@@ -44,7 +44,7 @@ def update(
         flip = jax.vmap(lambda k: jax.random.bernoulli(k, setup.view_hflip))(keys)
         crops = jnp.where(flip[:, None, None, None], crops[:, :, ::-1], crops)
     labels = rotation_labels(crops.shape[0])
-    # Made once: else every window of the first convolution would turn and normalise its pixels anew on a CPU.
+    # Made once: otherwise every window of the first convolution would rotate and normalise its pixels again on a CPU.
     views = materialise(state.step >= 0, lambda crops: rotations(setup.normalise(crops)), crops)
     network = setup.network(ROTATIONS, axis_name)
     loss = common.classification_loss(

@@ -1,8 +1,8 @@
 """Stages of a computation that the compiler keeps apart.
 
-On CPU, XLA fuses a producer into every one of its consumers and computes it anew in each: with a mean and three
-colour channels after it, the lookup of a crop would run many times over (measured: ten times slower).
-`optimization_barrier` is dropped there, but a branch is a border that fusion doesn't cross. Accelerators fuse
+On CPU, XLA fuses a producer into each of its consumers and computes it again in each. With a mean and three
+colour channels after it, the lookup of a crop would run many times (measured: ten times slower).
+XLA drops `optimization_barrier` there, but it does not fuse across a branch. Accelerators fuse
 well by themselves and would have to wait for the branch, so they get the plain call.
 """
 
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 
 def materialise(always: jax.Array, function: Callable[..., Any], *args: Any) -> Any:
-    """`function(*args)`, a pytree of arrays, computed once whatever consumes it.
+    """`function(*args)`, a pytree of arrays, computed once, however many operations consume it.
 
     Args:
       always: () bool, true at run time in a way that the compiler can't know beforehand.

@@ -1,4 +1,4 @@
-"""Probes: what each layer of a frozen encoder knows. A new kind is one file and one line in KINDS."""
+"""Probes measure what each layer of a frozen encoder knows. A new kind is one file and one line in KINDS."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Linear probes on features computed once: for small images, where nothing random precedes the encoder.
+"""Linear probes on features that are computed once, for small images and without random views.
 
 A cache of n images with F features in all takes n F itemsize bytes: 50,000 CIFAR images and the 12,544 features of
-`cifar32` at `max_features=3072` take 2.5 GB in float32, half in bfloat16. It lives on the device (a copy on each,
+`alexnet32` at `max_features=3072` take 2.5 GB in float32, half in bfloat16. It lives on the device (a copy on each,
 under pmap) and the heads are trained on minibatches gathered there, many steps a call.
 """
 

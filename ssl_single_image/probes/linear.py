@@ -1,8 +1,8 @@
 """Linear classifiers on every layer of a frozen encoder: heads, and the published protocol that trains them.
 
 The protocol of Zhang et al. (2016) as DeepCluster and RotNet use it: random views of labelled images go
-through the encoder (inference mode), every tap is max-pooled to at most ~9,600 features, normalised per feature,
-and classified linearly; all layers' classifiers train together in one step. `probes.cached` is the variant
+through the encoder (inference mode). Each activation is max-pooled to at most ~9,600 features, normalised per feature
+and classified linearly. The classifiers of all layers train together in one step. `probes.cached` is the variant
 whose features are computed once.
 """
 
@@ -50,7 +50,7 @@ class Setup:
       batch_size: labelled images of one step over all devices.
       seed: of the order of images.
       optimizer: applied to all heads.
-      crop: random training views; None: the same central view as in the test.
+      crop: random training views; None: the central view, as for evaluation.
       test: "centre", the largest central square; "ten_crop", logits averaged over the corners, the centre and
         their mirror images, `size` pixels each, cut from the image as it is.
       dtype: of the computation, "float32"; tests compare programs in "float64", with JAX's x64 mode.

@@ -1,4 +1,4 @@
-"""What a probe will do, checked in full before anything is computed; `probes.runner` carries it out."""
+"""The plan of a probe, which is checked in full before anything is computed; `probes.runner` carries it out."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ HEADS = optim.Optimizer(
     nesterov=False,
     weight_decay=0.01,
 )
-"""How heads are trained to convergence on cached features; docs/probing.md tells how it was found."""
+"""How heads are trained to convergence on cached features; see docs/notes/probe-schedule.md."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ProbeConfig(Section):
-    """What is measured, on which images and how; the defaults are the protocol for CIFAR's scale.
+    """The config of a probe; the defaults are the cached protocol for images of CIFAR's size.
 
     Attributes:
       dataset: the labelled set, as `datasets.load` names it.
       data_dir: where prepared sets lie, or relative folders; "": TFDS's own folder.
-      kind: of probe, a key of `probes.KINDS`.
-      protocol: "cached", features computed once; "published", random views encoded anew in every epoch.
+      kind: the kind of probe, a key of `probes.KINDS`.
+      protocol: "cached", features computed once; "published", random views are encoded in every epoch.
       size: side of the input in pixels; 0: the encoder's.
       epochs: passes over the training images.
       batch_size: images of a step over all devices.
-      optimizer: of the heads.
+      optimizer: optimiser and schedule of the heads.
       pooling: "adaptive", or layer -> (window, stride[, padding]).
       max_features: most features of a layer, for adaptive pooling.
       feature_dtype: of the cache; "bfloat16" takes half the memory.
@@ -85,10 +85,10 @@ class ProbePlan:
     Attributes:
       config: what is measured and how.
       encoders: what is probed.
-      setups: one an encoder; encoders of one spec share theirs, and with it what is compiled.
+      setups: one for each encoder; encoders of one spec share theirs, and with it the compiled programs.
       data: the labelled set.
       train_images: images of an epoch.
-      test_images: images of the test.
+      test_images: images for evaluation.
     """
 
     config: ProbeConfig

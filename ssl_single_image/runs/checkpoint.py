@@ -1,4 +1,4 @@
-"""Checkpoints of a run: written in the background, atomic, and read back only whole. The only importer of Orbax."""
+"""Checkpoints of a run: written in the background, atomic, and read only if whole. The only importer of Orbax."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def variables_of(encoder: EncoderVariables) -> dict[str, PyTree]:
 
 
 def _to_host(tree: PyTree) -> PyTree:
-    """Copies to NumPy: the next step donates these buffers while the write is still going on."""
+    """Copies to NumPy: the next step donates these buffers before the write has ended."""
     return jax.tree.map(np.array, tree)
 
 

@@ -1,4 +1,4 @@
-"""Encoders by reference: those of a run's checkpoints, and untrained ones; and the features they give."""
+"""Encoders by reference, from a run's checkpoints or untrained, and their features."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class LoadedEncoder:
         """Activations of one layer, after its ReLU and before pooling, by the running batch statistics.
 
         Args:
-          images: RGB, uint8 or floats in [0, 1]. Those that have not the encoder's input size are seen as a probe sees
-            them: their largest central square, resized.
+          images: RGB, uint8 or floats in [0, 1]. Images of another size than the encoder's input are treated as in a
+            probe: their largest central square is resized.
           layer: one of `layers`.
 
         Returns:

@@ -42,8 +42,8 @@ def means(metrics: Metrics, prefix: str) -> dict[str, float]:
 class MetricsWriter:
     """Appends one JSON object a line, {"step": ..., "train/loss": ...}, and the same to TensorBoard.
 
-    Made anew on resume: lines beyond the resumed step, left by a run that was cut off, are dropped first, so
-    that the file reads as that of an uninterrupted run. Only process 0 writes.
+    When a run is resumed, lines beyond the resumed step are dropped first, so that the file equals that of an
+    uninterrupted run. Only process 0 writes.
     """
 
     def __init__(self, workdir: Path, step: int):

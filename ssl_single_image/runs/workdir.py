@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, and files that are there whole or not at all."""
+"""The folder of a run: the config that it belongs to, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def claim(workdir: Path, config: dict[str, Any], free: Iterable[str] = ()) -> None:
-    """Makes `workdir` the folder of the run that `config` describes, or finds that it already is.
+    """Makes `workdir` the folder of the run that `config` describes, or checks that it already is.
 
     Of several processes only the first looks and writes.
 

@@ -1,4 +1,4 @@
-"""The training loop: calls compiled steps, writes metrics and checkpoints, resumes. It knows no objective by name."""
+"""The training loop: calls compiled steps, writes metrics and checkpoints, resumes runs. It knows no objective by name."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ class Diverged(Halted):
 
 @dataclasses.dataclass(frozen=True)
 class PretrainPlan(Section):
-    """How long a run is, and how often it does what; all in steps.
+    """The length of a run and its intervals, all in steps.
 
     Attributes:
       steps: optimisation steps in all.
       batch_size: images of one step over all devices, shown as progress.
-      log_every: training metrics, means since the last.
-      eval_every: evaluation on held-out inputs; 0: never.
-      checkpoint_every: checkpoints; one more at the end.
-      keep: how many of the newest checkpoints stay.
-      steps_per_call: steps in one compiled call; divides the others.
+      log_every: steps between two logs of training metrics, which are means since the last log.
+      eval_every: steps between two evaluations on held-out inputs; 0: never.
+      checkpoint_every: steps between two checkpoints; there is one more at the end.
+      keep: number of the newest checkpoints that are kept, beside the best one.
+      steps_per_call: steps in one compiled call; must divide the others.
 
     Raises:
       InputError: a count out of range, or not a multiple of steps_per_call.
@@ -100,8 +100,8 @@ def train(
 ) -> State:
     """Starts or resumes the run in `workdir` and returns its last state.
 
-    Order of a resume: the newest whole checkpoint gives the state; the step in it gives everything else (keys,
-    crops, place in the data, learning rate), so that the continued run has the bits of an uninterrupted one.
+    A run is resumed from the newest whole checkpoint, which gives the state. Its step gives everything else (keys,
+    crops, position in the data, learning rate), so a resumed run has the same bits as an uninterrupted one.
 
     Args:
       objective: what is trained.
@@ -211,7 +211,7 @@ class _Run:
                     self.started()
                     self.started = None
         if self.warned:
-            logging.warning("the run ended like this: %s", self.warned)
+            logging.warning("the run ended with this problem: %s", self.warned)
         return state
 
     def _compile_refresh(self) -> Callable[[State], tuple[State, Metrics]] | None:

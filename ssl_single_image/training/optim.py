@@ -19,18 +19,18 @@ class Optimizer(Section):
 
     Attributes:
       name: "sgd", with momentum, or "adam".
-      learning_rate: the highest.
+      learning_rate: its highest value.
       schedule: "constant"; "step", multiplied by `factors` at `boundaries`; "cosine", to 0 at the end; "exponential",
         constant up to the first of `boundaries`, from there decaying to the first of `factors` at the end.
       boundaries: ascending fractions of the run, so that a longer run keeps its shape.
       factors: one for each boundary.
       warmup: fraction of the run over which the rate rises linearly from 0.
-      momentum: of "sgd"; 0: none.
-      nesterov: of "sgd".
+      momentum: momentum of "sgd"; 0: none.
+      nesterov: whether the momentum of "sgd" is Nesterov's.
       weight_decay: added to the gradient before momentum, as the published systems do.
       decay_gains: whether weight decay includes the gains of batch norm.
-      b1: of "adam".
-      b2: of "adam".
+      b1: decay of the first moment of "adam".
+      b2: decay of the second moment of "adam".
 
     Raises:
       InputError: a value out of range, or fields that contradict each other.
@@ -54,8 +54,8 @@ class Optimizer(Section):
     def check(self) -> None:
         if self.schedule == "exponential" and not (self.boundaries and self.factors):
             raise InputError(
-                "optimizer.boundaries and optimizer.factors: the exponential schedule needs one value of each, where"
-                " the decay starts and what it ends at"
+                "optimizer.boundaries and optimizer.factors: the exponential schedule needs one value of each: where"
+                " the decay starts, and the factor at its end"
             )
         if self.schedule == "step" and len(self.boundaries) != len(self.factors):
             raise InputError(

@@ -1,4 +1,4 @@
-"""DeepCluster: what an epoch sees, what a refresh changes, and that a run goes on with the same bits."""
+"""DeepCluster: what an epoch sees, what a refresh changes, and that a resumed run has the same bits."""
 
 import dataclasses
 import itertools

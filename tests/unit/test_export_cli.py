@@ -1,4 +1,4 @@
-"""`sample --export`: what is written, how an export goes on, and what is refused."""
+"""`sample --export`: what is written, how an export is continued, and what is refused."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_stopped_export_goes_on_to_the_same_files(
     with monkeypatch.context() as patch:
         patch.setattr(layout, "write", stopped)
         assert command(tmp_path / "cut", f"--format={form}") == 128 + signal.SIGINT
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "the same command continues" in capsys.readouterr().err
     before = snapshot(tmp_path / "cut")
     assert 0 < len(before) < len(snapshot(tmp_path / "whole"))
     assert command(tmp_path / "cut", f"--format={form}") == 0
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_whole_shards_and_says_how_to_go_on(
         assert command(tmp_path) == 1
     error = capsys.readouterr().err
     assert "the disk is full: 10 crops are written" in error
-    assert "the same command goes on" in error
+    assert "the same command continues" in error
     np.testing.assert_array_equal(read_folder(tmp_path), expected[:10])
     assert command(tmp_path) == 0
     np.testing.assert_array_equal(read_folder(tmp_path), expected)

@@ -173,7 +173,7 @@ def test_a_warning_is_said_once_recorded_and_repeated_at_the_end(tmp_path, caplo
         run(tmp_path, objective=objective)
     assert [record.getMessage() for record in caplog.records] == [
         "step 2: loss!",
-        "the run ended like this: loss!",
+        "the run ended with this problem: loss!",
     ]
     assert {line["train/warning"] for line in lines(tmp_path) if "train/loss" in line} == {1.0}
 

@@ -18,7 +18,7 @@ from ssl_single_image.types import PyTree, State
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-    """What only BiGAN has. The published system is the default; the last four help where it is unstable.
+    """Options of BiGAN. The defaults are the published system; the last four help where training is unstable.
 
     Attributes:
       latent: length of z, drawn from U(-1, 1).

@@ -1,7 +1,7 @@
 """BiGAN: an encoder learnt as the inverse of a generator (Donahue, Krähenbühl and Darrell, ICLR 2017).
 
 A joint discriminator D(x, z) tells pairs (x, E(x)) of real crops from pairs (G(z), z) of generated ones; encoder E and
-generator G are trained to have it err. At the optimum E inverts G.
+generator G are trained to make it fail. At the optimum E inverts G.
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pi
 
 
 def warning(means: Mapping[str, float]) -> str:
-    """What the training metrics of a collapsed run have in common."""
+    """A message if the training metrics show that the generator collapsed or the discriminator won; else ""."""
     if means.get("diversity", 1.0) < COLLAPSED:
         return (
             f"generated images hardly differ from each other (diversity {means['diversity']:.3f} of the crops'): the "

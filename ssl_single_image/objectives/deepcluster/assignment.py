@@ -1,4 +1,4 @@
-"""Which of a virtual data set's crops belong to which cluster, and epochs that visit all clusters alike."""
+"""The cluster of each crop of a virtual data set, and epochs that visit all clusters equally often."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """DeepCluster: classify crops by clusters of one's own features (Caron, Bojanowski, Joulin and Douze, ECCV 2018).
 
-The data set is virtual: crop i is rendered from its index whenever it is needed, and all that is stored of it is its
-place among the crops listed by cluster, one int32.
+The data set is virtual: crop i is rendered from its index whenever it is needed. Only one int32 is stored for it, its
+place in the list of crops by cluster.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def make(setup: common.Setup) -> Objective:
     features_count = feature_count(setup)
     if options.components > features_count:
         raise InputError(
-            f"objective_options.components = {options.components}: must be at most {features_count}, as a"
-            " feature has"
+            f"objective_options.components = {options.components}: must be at most {features_count},"
+            " the length of a feature vector"
         )
 
     def init(key: jax.Array, inputs: Atlas) -> State:
@@ -121,7 +121,7 @@ def update(
 def measure(
     setup: common.Setup, state: State, key: jax.Array, atlas: Atlas, axis_name: str | None
 ) -> Metrics:
-    """How well clusters are told from whole crops by running statistics.
+    """How well the network classifies whole crops by their clusters, with running statistics.
 
     The crops are those of the data set, drawn like an epoch's: no other crop has a cluster.
     """

@@ -1,4 +1,4 @@
-"""What DeepCluster does between epochs: all crops' features, whitened and clustered, become the next labels."""
+"""DeepCluster's refresh between epochs: the features of all crops are whitened and clustered into new labels."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _TOP = tuple(map(jax.tree_util.DictKey, ("head", "top")))
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-    """What only DeepCluster has; the published system is the default.
+    """Options of DeepCluster; the defaults are the published system.
 
     Attributes:
       clusters: k.
       features: what is clustered: "head", the last hidden layer before its ReLU, or "trunk", the flattened
         output of the convolutions.
-      components: to which PCA reduces it, whitened.
+      components: number of whitened dimensions that PCA keeps.
       floor: least variance that whitening divides by, relative to the largest.
       pca_crops: crops that PCA is fitted on; 0 or more than there are: all.
       iterations: of k-means.
@@ -57,14 +57,15 @@ class Options(Section):
 def refresh(
     setup: common.Setup, state: State, key: jax.Array, atlas: Atlas, axis_name: str | None
 ) -> tuple[State, Metrics]:
-    """Clusters the d crops anew and starts the top layer, with its optimiser state, from scratch.
+    """Clusters the d crops again, and initialises the top layer and its optimiser state again.
 
-    Features of all crops as they are (running statistics) -> PCA, whitened -> unit length -> k-means. The replicas
-    share the crops. With D features, C components, and m crops that PCA is fitted on, n replicas hold each about
-    4 (m D + d C) / n + 4 (6 D^2 + 6 k C + 10 d) bytes beside the network, a batch and a block of distances: for the
-    published 224-px setting (D = 4096, C = 256, d = 1,281,167, k = 10,000, m = 65,536) 2.9 GB on one device.
+    The features of all crops (running statistics, no augmentation of the crop) are whitened by PCA, scaled to unit
+    length and clustered by k-means. The replicas share the crops. With D features, C components, and m crops that PCA
+    is fitted on, each of n replicas holds about 4 (m D + d C) / n + 4 (6 D^2 + 6 k C + 10 d) bytes beside the network,
+    a batch and a block of distances. For the published 224-px setting (D = 4096, C = 256, d = 1,281,167, k = 10,000,
+    m = 65,536) this is 2.9 GB on one device.
 
-    Metrics: "nmi" of the new assignment with the last (the first time with blocks of indices: what chance gives),
+    Metrics: "nmi" of the new assignment with the last (the first time with blocks of indices, which gives chance),
     "empty" clusters, "inertia" (mean squared distance to the centroid), and quantiles of the clusters' sizes.
     """
     options = options_of(setup)
@@ -92,14 +93,14 @@ def refresh(
 
 
 def features(setup: common.Setup, state: State, atlas: Atlas, indices: jax.Array) -> jax.Array:
-    """(B, D) float32, what is clustered, of crops (B,) of the data set, by running statistics."""
+    """(B, D) float32, what is clustered: features of crops (B,) of the data set, by running statistics."""
     crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return _extract(setup, variables, setup.normalise(setup.widened(crops)))
 
 
 def restart_top(setup: common.Setup, state: State, key: jax.Array) -> State:
-    """Draws the top layer anew and forgets its part of the optimiser's state."""
+    """Initialises the top layer and its part of the optimiser's state again."""
     head = state.params["head"]
     fan_in, outputs = head["top"]["kernel"].shape
     fresh = models.dense_top(outputs).init(key, jnp.zeros((1, fan_in)))["params"]
