@@ -1,4 +1,4 @@
-"""The training loop: calls compiled steps, writes metrics and checkpoints, resumes runs. It knows no objective by name."""
+"""The training loop: calls compiled steps, writes metrics and checkpoints, resumes. It knows no objective by name."""
 
 from __future__ import annotations
 
