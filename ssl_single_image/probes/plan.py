@@ -23,7 +23,7 @@ HEADS = optim.Optimizer(
     nesterov=False,
     weight_decay=0.01,
 )
-"""How heads are trained to convergence on cached features; see docs/notes/probe-schedule.md."""
+"""How heads are trained to convergence on cached features; see docs/notes/probing.md."""
 
 
 @dataclasses.dataclass(frozen=True)
