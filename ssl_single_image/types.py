@@ -71,7 +71,7 @@ class Batch:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Everything a run needs to go on from where it is; what a checkpoint holds.
+    """Everything that a run needs to be resumed; what a checkpoint holds.
 
     Attributes:
       step: () int32, optimisation steps taken.

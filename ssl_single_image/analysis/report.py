@@ -85,7 +85,7 @@ def _is_probe(path: Path) -> bool:
         raise InputError(f"{path}: a probe that is not complete (no {PROBE}); run it again")
     for name in (METRICS, CHECKPOINTS):
         if not (path / name).exists():
-            raise InputError(f"{path}: a pretraining run with no {name} yet; go on with it first")
+            raise InputError(f"{path}: a pretraining run with no {name} yet; resume it first")
     return False
 
 

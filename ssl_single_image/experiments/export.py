@@ -72,7 +72,7 @@ def export(atlas: images.Atlas, spec: augment.CropSpec, seed: int, count: int, l
 
 
 def _go_on(what: str) -> str:
-    return f"{what}; the same command goes on from there"
+    return f"{what}; the same command continues from there"
 
 
 def _crops(number: int, count: int, layout: Layout) -> range:

@@ -1,7 +1,7 @@
 """Linear classifiers on every layer of a frozen encoder: heads, and the published protocol that trains them.
 
 The protocol of Zhang et al. (2016) as DeepCluster and RotNet use it: random views of labelled images go
-through the encoder (inference mode), every tap is max-pooled to at most ~9,600 features, normalised per feature,
+through the encoder (inference mode), every activation is max-pooled to at most ~9,600 features, normalised per feature,
 and classified linearly; all layers' classifiers train together in one step. `probes.cached` is the variant
 whose features are computed once.
 """
