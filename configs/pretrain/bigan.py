@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.steps = 100 * config.crops // config.batch_size
         config.eval_every = config.checkpoint_every = 5000
     else:
-        # Without these the discriminator is always right within some hundred steps (docs/results/bigan-cifar32.md).
+        # Without these the discriminator is always right within some hundred steps (docs/notes/bigan.md).
         config.objective_options.update(normalise_codes=True, spectral_norm=True, label_smoothing=0.1)
         config.steps = 100 if args.preset == "demo" else 1500
         config.eval_every = config.checkpoint_every = 50 if args.preset == "demo" else 300

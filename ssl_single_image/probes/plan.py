@@ -23,7 +23,7 @@ HEADS = optim.Optimizer(
     nesterov=False,
     weight_decay=0.01,
 )
-"""How heads are trained to convergence on cached features; docs/probing.md tells how it was found."""
+"""How heads are trained to convergence on cached features; docs/notes/probing.md tells how it was found."""
 
 
 @dataclasses.dataclass(frozen=True)
