@@ -43,7 +43,7 @@ class CropSpec(Section):
       blur_probability: probability of a Gaussian blur.
       blur_sigma: (low, high), range of its standard deviation in pixels of the crop, drawn uniformly.
       noise: standard deviation of additive Gaussian noise, in units of the [0, 1] range; 0: off.
-      interpolation: "bilinear" (four taps in the nearest of two mip levels an octave) or "bicubic" (sixteen:
+      interpolation: "bilinear" (four pixels of the nearest of two mip levels an octave) or "bicubic" (sixteen:
         sharper where crops are magnified).
       image_choice: of several sources, draw one with equal chances or in proportion to its area.
       dtype: type of the rendered pixels, "float32" or "bfloat16"; arithmetic is float32.

@@ -35,7 +35,7 @@ def export(atlas: images.Atlas, spec: augment.CropSpec, seed: int, count: int, l
     """Writes those of the crops 0..count-1 that are not there yet; the layout's root exists.
 
     Raises:
-      Halted: a signal, or no space; says how to go on.
+      Halted: a signal, or no space; says how to continue.
     """
     missing = [i for i in range(-(-count // layout.shard)) if not layout.path(i).exists()]
     left = sum(len(_crops(i, count, layout)) for i in missing)

@@ -99,7 +99,7 @@ def sobel(x: jax.Array) -> jax.Array:
 class ConvTrunk(nn.Module):
     """A chain of convolutional blocks; every backbone of this package is one.
 
-    `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, taps): the output
+    `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, activations): the output
     of the last block (B, h, w, D), and the activations {"conv1": ..., "convN": ...} after each ReLU, before
     pooling.
     """
@@ -190,7 +190,7 @@ def dense_top(outputs: int) -> nn.Dense:
 
 
 class Network(nn.Module):
-    """A backbone and a head: `apply` returns (logits, taps); variables under "backbone" and "head".
+    """A backbone and a head: `apply` returns (logits, activations); variables under "backbone" and "head".
 
     The backbone's output can be had as the intermediate "features".
     """
