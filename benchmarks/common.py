@@ -87,8 +87,8 @@ class Worker:
         environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
         environment |= {"GLIBC_TUNABLES": HUGE_PAGES, "XLA_FLAGS": XLA_FLAGS}
         self._errors = [tempfile.TemporaryFile("w+") for _ in range(processes)]  # noqa: SIM115 (they live as long as the processes)
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-        self._processes = [subprocess.Popen(command, stderr=errors, **pipes) for errors in self._errors]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
+        self._processes: list[Any] = [subprocess.Popen(command, stderr=e, **pipes) for e in self._errors]
         for process, errors in zip(self._processes, self._errors, strict=True):
             if process.stdout.readline().strip() != "ready":
                 self.stop()

@@ -58,7 +58,7 @@ def measure(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     return [
         {
             "case": case,
-            "peer": peer or "",
+            "peer": peer,
             "ours": 1 / rates[OURS],
             "theirs": 1 / rates[peer] if peer else None,
             "ratio": rates[OURS] / rates[peer] if peer else None,
@@ -68,7 +68,7 @@ def measure(args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
             "ours_peak_mib": peaks[OURS],
             "theirs_peak_mib": peaks.get(peer),
         }
-        for peer in [name for name in workers if name != OURS] or [None]
+        for peer in [name for name in workers if name != OURS] or [""]
     ], skipped
 
 

@@ -11,6 +11,8 @@ image" (ICLR 2020). From an image to a table of accuracies:
     table = ssi.probe("photos", [run, "random:alexnet32"])
     print(table)
 
+In a notebook, `table`, `table.figure()`, `run.curves()` and `show_crops` show themselves.
+
 Images and crops
     load_source     decodes a file, a folder, a glob or a built-in photograph
     build_atlas     puts images on the device, ready to be cropped

@@ -26,7 +26,7 @@ flags.FLAGS.mark_as_parsed()  # grain reads the global flags
 
 def pytest_configure(config: pytest.Config) -> None:
     """Keeps compiled programs in pytest's cache folder, for all workers, all commands they start and later runs."""
-    if getattr(config, "cache", None) is not None and jax.config.jax_compilation_cache_dir is None:
+    if getattr(config, "cache", None) is not None and jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         folder, least = str(config.cache.mkdir("jax")), 0.3
         jax.config.update("jax_compilation_cache_dir", folder)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", least)

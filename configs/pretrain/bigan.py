@@ -16,8 +16,8 @@ from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pret
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
-    config = pretraining("bigan", arg.preset, source=arg.image)
+    args = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
+    config = pretraining("bigan", args.preset, source=args.image)
     config.batch_size = 128
     config.optimizer.update(
         name="adam",
@@ -29,7 +29,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         boundaries=(0.5,),
         factors=(0.01,),
     )
-    if arg.preset == "imagenet224":
+    if args.preset == "imagenet224":
         config.backbone_options.variant = "bigan"
         config.crop = as_config_dict(CropSpec.preset("paper", 112))
         config.objective_options.image_size = 64
@@ -38,6 +38,6 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     else:
         # Without these the discriminator is always right within some hundred steps (docs/notes/bigan.md).
         config.objective_options.update(normalise_codes=True, spectral_norm=True, label_smoothing=0.1)
-        config.steps = 100 if arg.preset == "demo" else 1500
-        config.eval_every = config.checkpoint_every = 50 if arg.preset == "demo" else 300
+        config.steps = 100 if args.preset == "demo" else 1500
+        config.eval_every = config.checkpoint_every = 50 if args.preset == "demo" else 300
     return config

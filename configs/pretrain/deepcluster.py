@@ -15,16 +15,16 @@ from ssl_single_image.experiments.presets import parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
-    config = pretraining("deepcluster", arg.preset, source=arg.image)
+    args = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
+    config = pretraining("deepcluster", args.preset, source=args.image)
     config.view_hflip = 0.5
-    if arg.preset == "imagenet224":
+    if args.preset == "imagenet224":
         config.backbone_options.update(variant="deepcluster", sobel=True)
         config.batch_size = 256
         config.steps = 200 * (config.crops // config.batch_size)
         config.optimizer.update(schedule="constant", nesterov=False, weight_decay=1e-5)
         config.eval_every = config.checkpoint_every = 5000
-    elif arg.preset == "demo":
+    elif args.preset == "demo":
         config.crops = 2048
         config.objective_options.update(clusters=32, components=64)
         config.batch_size = 64

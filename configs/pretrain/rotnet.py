@@ -14,16 +14,16 @@ from ssl_single_image.experiments.presets import parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
-    config = pretraining("rotnet", arg.preset, source=arg.image)
-    if arg.preset == "imagenet224":
+    args = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
+    config = pretraining("rotnet", args.preset, source=args.image)
+    if args.preset == "imagenet224":
         config.batch_size = 192
         config.steps = 50 * config.crops // config.batch_size
         config.view_hflip = 0.5
         config.optimizer.learning_rate = 0.01
         config.optimizer.schedule = "step"
         config.eval_every = config.checkpoint_every = 5000
-    elif arg.preset == "demo":
+    elif args.preset == "demo":
         config.steps = 200
         config.batch_size = 32
         config.eval_every = config.checkpoint_every = 100

@@ -12,8 +12,8 @@ from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pret
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = parse_arg(arg, preset="cifar32", dataset="cifar10", data_dir="")
-    config = pretraining("supervised", arg.preset, dataset=arg.dataset, data_dir=arg.data_dir)
+    args = parse_arg(arg, preset="cifar32", dataset="cifar10", data_dir="")
+    config = pretraining("supervised", args.preset, dataset=args.dataset, data_dir=args.data_dir)
     # Random resized crops and flips of the labelled images, as in the published supervised training.
     size = config.crop.size
     views = CropSpec(size, min_area=0.25 if size < 64 else 0.08, aspect=0.75, hflip=0.5)
@@ -21,12 +21,12 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config.eval_batches = 0  # the whole test split
     config.batch_size = 128
     config.steps = 4000
-    if arg.preset == "imagenet224":
+    if args.preset == "imagenet224":
         config.batch_size = 256
         config.steps = 90 * 1_281_167 // config.batch_size
         config.optimizer.update({"learning_rate": 0.01, "schedule": "step", "weight_decay": 1e-4})
         config.eval_every = config.checkpoint_every = 5000
-    elif arg.preset == "demo":
+    elif args.preset == "demo":
         config.steps = 200
         config.eval_every = config.checkpoint_every = 100
     return config

@@ -11,8 +11,8 @@ from ssl_single_image.experiments.presets import cached_probe, parse_arg, publis
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = parse_arg(arg, path="", protocol="cached")
+    args = parse_arg(arg, path="", protocol="cached")
     protocols = {"cached": cached_probe, "published": published_probe}
-    if arg.protocol not in protocols:
-        raise ValueError(f"config argument protocol={arg.protocol}: expected one of {', '.join(protocols)}")
-    return protocols[arg.protocol](f"folder:{arg.path}")
+    if args.protocol not in protocols:
+        raise ValueError(f"config argument protocol={args.protocol}: expected one of {', '.join(protocols)}")
+    return protocols[args.protocol](f"folder:{args.path}")

@@ -13,8 +13,8 @@ WINDOWS = {"conv1": (6, 6, 3), "conv2": (4, 4, 0), "conv3": (3, 3, 1), "conv4": 
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    arg = parse_arg(arg, pooling="adaptive")
+    args = parse_arg(arg, pooling="adaptive")
     config = published_probe("imagenet")
     with config.ignore_type():  # the field holds a name or a mapping
-        config.pooling = ml_collections.ConfigDict(WINDOWS) if arg.pooling == "deepcluster" else arg.pooling
+        config.pooling = ml_collections.ConfigDict(WINDOWS) if args.pooling == "deepcluster" else args.pooling
     return config

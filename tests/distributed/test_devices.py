@@ -11,9 +11,10 @@ import pytest
 from precision import distance, widened
 
 from ssl_single_image import augment, images, models
+from ssl_single_image.datasets.base import numpy_batch
 from ssl_single_image.objectives import OBJECTIVES, Setup, deepcluster
 from ssl_single_image.parallel import compile_evaluate, compile_step, local_batch_size
-from ssl_single_image.types import Batch, EncoderSpec, InputError
+from ssl_single_image.types import EncoderSpec, InputError
 
 STEPS = 3
 ROUNDING = 1e-9
@@ -36,7 +37,7 @@ def inputs_of(name):
     rng = np.random.default_rng(0)
     if OBJECTIVES[name].labelled:
         image = rng.integers(0, 256, (8, 40, 40, 3)).astype(np.uint8)
-        return Batch(image, rng.integers(0, 3, 8).astype(np.int32), np.full((8, 2), 40, np.int32))
+        return numpy_batch(image, rng.integers(0, 3, 8).astype(np.int32), np.full((8, 2), 40, np.int32))
     return images.build_atlas([rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)])
 
 
@@ -87,7 +88,7 @@ def test_four_devices_are_one(steps, part):
 def test_metrics_on_four_devices_are_those_on_one(steps):
     for _, (_, *one), (_, *four) in steps:
         for ours, theirs in zip(four, one, strict=True):
-            own = OF_A_REPLICA if "diversity" in ours else ()
+            own: tuple[str, ...] = OF_A_REPLICA if "diversity" in ours else ()
             own = (
                 own if "latent" in ours else own[:1]
             )  # BiGAN trains its discriminator with common statistics

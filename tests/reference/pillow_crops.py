@@ -36,7 +36,8 @@ def upright(place: augment.Geometry, i: int, spec: augment.CropSpec, source: Ima
     """A window resized by Pillow with antialiasing, then mirrored."""
     (top, left), (height, width) = place.origin[i], place.extent[i]
     box = (max(left, 0), max(top, 0), min(left + width, source.width), min(top + height, source.height))
-    crop = source.resize((spec.size, spec.size), Image.Resampling.BILINEAR, box=tuple(map(float, box)))
+    x0, y0, x1, y1 = map(float, box)
+    crop = source.resize((spec.size, spec.size), Image.Resampling.BILINEAR, box=(x0, y0, x1, y1))
     pixels = np.asarray(crop, float)
     return pixels[:, ::-1] if place.hflip[i] else pixels
 

@@ -11,6 +11,7 @@ import pytest
 
 from ssl_single_image import models
 from ssl_single_image.datasets import LabelledSet, MemorySplit
+from ssl_single_image.datasets.base import numpy_batch
 from ssl_single_image.models.layers import ConvSpec, ConvTrunk, FCHead
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import Batch, EncoderSpec, EncoderVariables
@@ -61,10 +62,14 @@ def striped(count: int, side: int = SIDE, seed: int = 0) -> Batch:
     wave = np.stack([np.sin(x * 1.2), np.sin(y * 1.2), np.sin((x + y) * 0.9)])[label]
     tint = 50 * np.eye(3)[label][:, None, None]
     pixels = 110 + 30 * wave[..., None] + tint + rng.normal(0, 40, (count, side, side, 3))
-    return Batch(pixels.clip(0, 255).astype(np.uint8), label, np.full((count, 2), side, np.int32))
+    return numpy_batch(pixels.clip(0, 255).astype(np.uint8), label, np.full((count, 2), side, np.int32))
 
 
 def labelled(train: int = 60, test: int = 22, side: int = SIDE) -> LabelledSet:
     """`striped` images as a labelled set."""
     splits = [striped(count, side, seed) for seed, count in enumerate((train, test))]
-    return LabelledSet("stripes", ("a", "b", "c"), *(MemorySplit(s.image, s.label, s.extent) for s in splits))
+    return LabelledSet(
+        "stripes",
+        ("a", "b", "c"),
+        *(MemorySplit(*map(np.asarray, (s.image, s.label, s.extent))) for s in splits),
+    )

@@ -34,7 +34,7 @@ def drawn(spec: augment.CropSpec, *shapes: tuple[int, int]) -> Geometry:
     return jax.tree.map(np.asarray, sampler(spec)(u, tables(*shapes)))
 
 
-def fits(sample: np.ndarray, law: Any, *args: float) -> bool:
+def fits(sample: jax.Array | np.ndarray, law: Any, *args: float) -> bool:
     return bool(stats.kstest(sample, law, args=args).pvalue > 1e-3)
 
 
@@ -68,7 +68,7 @@ def test_area_and_aspect_of_turned_windows_against_rejection_in_numpy() -> None:
     spec = augment.CropSpec(size=8, min_area=0.01, aspect=0.5, rotation=45)
     place = drawn(spec, (400, 500))
     rng = np.random.default_rng(0)
-    accepted = []
+    accepted: list[tuple[float, float]] = []
     while len(accepted) < COUNT:  # the angle keeps its law; area and aspect are redrawn until the window fits
         angle = np.radians(rng.uniform(-45, 45))
         for _ in range(1000):
@@ -91,7 +91,7 @@ def test_the_authors_window_is_whole_pixels_within_the_initial_square() -> None:
         np.testing.assert_array_equal(whole, np.round(whole))
     assert place.extent.max() <= side
     assert (place.origin >= 0).all()
-    assert (place.origin + place.extent <= [301, 451]).all()
+    assert (place.origin + place.extent <= np.array([301, 451])).all()
     assert place.origin[:, 1].max() > 301 > 150  # the square itself moves
     height, width = place.extent.T
     assert (

@@ -36,7 +36,7 @@ def test_jitter_equals_the_chain_in_floating_point_clamps_included(name: str) ->
 
 @pytest.mark.parametrize("part", ["brightness", "contrast", "saturation", "hue"])
 def test_each_operation_alone(part: str) -> None:
-    spec = augment.CropSpec(size=32, **{part: 0.3})
+    spec = augment.CropSpec(size=32).replace(**{part: 0.3})
     pixels, jitter = colour_jitter.tiles("coffee")[:12], colour_jitter.draws(spec, 12)
     others = {"brightness", "contrast", "saturation"} - {part}
     assert all((getattr(jitter, other) == 1).all() for other in others)

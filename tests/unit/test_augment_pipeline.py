@@ -6,6 +6,8 @@ the rounding to whole positions and colours that follows is then the same.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,7 +43,7 @@ def plain(atlas: images.Atlas) -> np.ndarray:
     return crops(atlas, OFF, range(6), QUICK)
 
 
-SWITCHES = {
+SWITCHES: dict[str, dict[str, Any]] = {
     "area": {"min_area": 0.01},
     "aspect": {"aspect": 0.5},
     "initial_crop": {"initial_crop": 0.5, "min_area": 0.2},

@@ -91,8 +91,8 @@ def test_tiny_images_and_points_beyond_the_border(kind: str, shape: tuple[int, i
 
 
 def test_packed_pixels_come_back() -> None:
-    planes = tuple(jnp.asarray(np.random.default_rng(i).random((2, 5, 5)), jnp.float32) for i in range(3))
-    packed = resample.pack(planes)
+    planes = [jnp.asarray(np.random.default_rng(i).random((2, 5, 5)), jnp.float32) for i in range(3)]
+    packed = resample.pack((planes[0], planes[1], planes[2]))
     for plane, again in zip(planes, resample.unpack(packed), strict=True):
         np.testing.assert_allclose(again, plane, atol=0.5 / 1020 + 1e-6)
     np.testing.assert_array_equal(resample.interleave(packed), np.stack(resample.unpack(packed), -1))

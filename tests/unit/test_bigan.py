@@ -57,7 +57,10 @@ def test_upsampling_is_the_transpose_of_a_strided_convolution(size):
     want = np.zeros((2, 10 + 2 * size, 8 + 2 * size, 2))  # with a border as wide as the kernel
     for i in range(5):
         for j in range(4):
-            at = (slice(None), slice(2 * i + size - size // 2, 2 * i + 2 * size - size // 2))
+            at: tuple[slice, ...] = (
+                slice(None),
+                slice(2 * i + size - size // 2, 2 * i + 2 * size - size // 2),
+            )
             at += (slice(2 * j + size - size // 2, 2 * j + 2 * size - size // 2),)
             want[at] += np.einsum("bc,rscd->brsd", x[:, i, j], kernel)
     got = jax.jit(upsampling_conv2d)(jnp.asarray(x), jnp.asarray(kernel))
@@ -173,7 +176,9 @@ def test_a_restored_state_goes_on_with_the_same_bits(tmp_path, atlas):
 def test_what_it_shows(atlas):
     ours = setup()
     state = jax.jit(partial(method.init_state, ours))(jax.random.key(0))
-    pictures = jax.jit(method.make(ours).pictures)(state, jax.random.key(0), atlas)
+    show = method.make(ours).pictures
+    assert show is not None
+    pictures = jax.jit(show)(state, jax.random.key(0), atlas)
     rows = pictures["samples"]
     assert rows.titles[:3] == ("held-out crops x", "G(E(x))", "G(z)")
     assert len(rows.tiles) == len(rows.titles) == 2 + method.SAMPLE_ROWS

@@ -39,7 +39,7 @@ def test_state_comes_back_bit_for_bit(tmp_path, encoder):
     save(tmp_path, encoder, 3)
     restored = CheckpointStore(tmp_path).restore(jax.eval_shape(make_state))
     want = make_state()
-    assert jax.tree.structure(restored) == jax.tree.structure(want)
+    assert jax.tree.structure(restored) == jax.tree.structure(want)  # type: ignore[operator]
     for a, b in zip(jax.tree.leaves(restored), jax.tree.leaves(want), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)

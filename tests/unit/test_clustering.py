@@ -46,7 +46,7 @@ def test_pca_projects_as_singular_vectors_do():
     want = vectors[:5].T / (values[:5] / math.sqrt(len(x)))
     want *= np.sign(want[np.abs(want).argmax(0), np.arange(5)])
     np.testing.assert_allclose(pca.matrix, want, rtol=1e-8, atol=1e-9)
-    projected = np.asarray(clustering.project(pca, x))
+    projected = np.asarray(clustering.project(pca, jnp.asarray(x)))
     np.testing.assert_allclose(projected, centred @ want, atol=1e-8)
     np.testing.assert_allclose(np.cov(projected.T, ddof=0), np.eye(5), atol=1e-8)
 
@@ -56,7 +56,7 @@ def test_pca_does_not_blow_up_what_has_no_variance():
     x = np.zeros((300, 6), np.float32)
     x[:, 0], x[:, 1], x[:, 2] = 10 * rng.normal(size=300), rng.normal(size=300), 0.01 * rng.normal(size=300)
     pca = clustering.fit_pca(jnp.asarray(x), 6, floor=1e-3)
-    deviations = np.asarray(clustering.project(pca, x)).std(0)
+    deviations = np.asarray(clustering.project(pca, jnp.asarray(x))).std(0)
     largest = x[:, 0].std()
     want = [1, 1, x[:, 2].std() / math.sqrt(1e-3 * largest**2)]
     np.testing.assert_allclose(deviations[:3], want, rtol=0.02)
@@ -85,7 +85,7 @@ def test_pca_leaves_out_points_of_weight_0():
 
 def test_rows_of_unit_length():
     got = clustering.l2_normalise(jnp.asarray([[3.0, 4.0], [0.0, 0.0], [1e-10, 0.0]]))
-    np.testing.assert_allclose(got, [[0.6, 0.8], [0, 0], [1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(got, [[0.6, 0.8], [0.0, 0.0], [1.0, 0.0]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("n", [1, 5, 12, 13, 100])
@@ -187,7 +187,7 @@ def test_an_empty_cluster_takes_half_of_a_donor():
     up, down = 1 + 1 / 1024, 1 - 1 / 1024
     # The last can't give: it has a single point.
     want = [[1 * down, 2 * up, 4 * down], [1 * up, 2 * down, 4 * up], [8, 8, 8]]
-    np.testing.assert_array_equal(repaired, np.float32(want))
+    np.testing.assert_array_equal(repaired, np.asarray(want, np.float32))
     np.testing.assert_array_equal(sizes, [4, 3, 1])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import pytest
@@ -180,9 +181,8 @@ def test_choosing_a_backbone_or_an_objective_brings_its_options():
 
 
 def test_fields_can_be_changed_in_python():
-    config = pretrain_config(
-        "rotnet", image="a.png", steps=5, crop={"rotation": 0}, **{"optimizer.warmup": 0.5}
-    )
+    dotted: dict[str, Any] = {"optimizer.warmup": 0.5}
+    config = pretrain_config("rotnet", image="a.png", steps=5, crop={"rotation": 0}, **dotted)
     read = configs.read("pretrain", config)
     assert (read.source, read.steps, read.crop.rotation, read.optimizer.warmup) == ("a.png", 5, 0.0, 0.5)
     assert read.crop.hflip == augment.CropSpec.preset("paper", 32).hflip

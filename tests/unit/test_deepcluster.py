@@ -39,6 +39,7 @@ def refreshed(atlas):
     objective = method.make(setup())
     state = jax.jit(objective.init)(jax.random.key(0), atlas)
     state, _ = jax.jit(partial(objective.step, axis_name=None))(state, jax.random.key(1), atlas)
+    assert objective.refresh is not None
     after, metrics = jax.jit(partial(objective.refresh, axis_name=None))(state, jax.random.key(2), atlas)
     return state, after, jax.device_get(metrics)
 
@@ -221,7 +222,9 @@ def test_a_resumed_run_has_the_same_bits(tmp_path, atlas):
 
 
 def test_what_it_shows(atlas, refreshed):
-    rows = jax.jit(method.make(setup()).pictures)(refreshed[1], jax.random.key(0), atlas)["clusters"]
+    show = method.make(setup()).pictures
+    assert show is not None
+    rows = jax.jit(show)(refreshed[1], jax.random.key(0), atlas)["clusters"]
     assert len(rows.tiles) == len(rows.titles) == 12
     assert {row.shape for row in rows.tiles} == {(method.GRID, 16, 16, 3)}
     assert rows.titles[0].startswith("the 6 tightest")

@@ -59,7 +59,8 @@ def test_panels_keep_their_size() -> None:
 def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image, path = Image.new("RGB", (8, 8), "red"), tmp_path / "new" / "grid.png"
     images.save_image(image, path)
-    assert Image.open(path).size == (8, 8)
+    with Image.open(path) as written:
+        assert written.size == (8, 8)
     before = path.read_bytes()
 
     def full_disk(self: Image.Image, target: Path, **_: object) -> None:

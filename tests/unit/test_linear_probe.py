@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,11 @@ from probe_fakes import SIDE, SPEC, striped, tiny_backbone, tiny_encoder  # noqa
 from sklearn.linear_model import LogisticRegression
 
 from ssl_single_image import augment, models, parallel
+from ssl_single_image.datasets.base import numpy_batch
 from ssl_single_image.probes import cached, linear, pooling
 from ssl_single_image.types import Batch, EncoderSpec, InputError
 
+NO_ENCODER: Any = None  # probes of stored features start without one
 MIRROR = augment.CropSpec(size=SIDE, min_area=0.3, aspect=0.75, hflip=0.5)
 
 
@@ -64,7 +67,7 @@ def test_published_feature_counts():
     spec = EncoderSpec("alexnet", {}, 224, models.MEAN, models.STD)
     shapes = linear.activation_shapes(spec)
     pools = pooling.choose(shapes, "adaptive", 9600)
-    assert [pool.side for pool in pools.values()] == [12, 7, 5, 6, 6]
+    assert [*pools.values()] == [pooling.Adaptive(side) for side in (12, 7, 5, 6, 6)]
     counts = [pooling.features(pool, shapes[layer]) for layer, pool in pools.items()]
     assert counts == [9216, 9408, 9600, 9216, 9216]
 
@@ -98,7 +101,7 @@ def test_normalise_is_batch_norm():
     x = np.random.default_rng(0).normal(3, 2, (64, 5)).astype(np.float32)
     mean, var = linear.moments({"a": jnp.asarray(x)}, None)
     expected = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
-    np.testing.assert_allclose(linear.normalise(x, mean["a"], var["a"]), expected, atol=1e-5)
+    np.testing.assert_allclose(linear.normalise(jnp.asarray(x), mean["a"], var["a"]), expected, atol=1e-5)
 
 
 def test_metrics_count_hits_and_skip_padding():
@@ -120,7 +123,9 @@ def test_ten_crop_is_explicit_slicing():
     side, canvas = 8, 15
     rng = np.random.default_rng(0)
     extent = np.array([[10, 15], [11, 9]], np.int32)
-    batch = Batch(rng.integers(0, 256, (2, canvas, canvas, 3), dtype=np.uint8), np.zeros(2, np.int32), extent)
+    batch = numpy_batch(
+        rng.integers(0, 256, (2, canvas, canvas, 3), dtype=np.uint8), np.zeros(2, np.int32), extent
+    )
     weight = rng.normal(size=(side, side, 3)).astype(np.float32)
 
     def predict(x):
@@ -142,11 +147,11 @@ def test_central_views_are_central_squares():
     image = rng.integers(0, 256, (3, 20, 20, 3), dtype=np.uint8)
     extent = np.array([[16, 20], [20, 16], [20, 20]], np.int32)
     central = jax.jit(linear.central_views, static_argnums=1)
-    views = central(Batch(image, np.zeros(3, np.int32), extent), 16)
+    views = central(numpy_batch(image, np.zeros(3, np.int32), extent), 16)
     np.testing.assert_allclose(views[0], image[0, :16, 2:18] / 255, atol=1e-4)
     np.testing.assert_allclose(views[1], image[1, 2:18, :16] / 255, atol=1e-4)
     flat = np.full_like(image, 51)
-    shrunk = central(Batch(flat, np.zeros(3, np.int32), extent), 8)
+    shrunk = central(numpy_batch(flat, np.zeros(3, np.int32), extent), 8)
     np.testing.assert_allclose(shrunk, 0.2, atol=1e-4)
 
 
@@ -228,7 +233,7 @@ def test_statistics_are_exact_and_ignore_padding():
     x = np.random.default_rng(0).normal(2, 3, (10, 4)).astype(np.float32)
     cache = cached.Cache({"a": jnp.asarray(x)}, jnp.asarray([0] * 7 + [-1] * 3))
     setup = make_setup(features={"a": 4}, batch_size=5)
-    state = cached.probe(setup, 7).init(jax.random.key(0), None)
+    state = cached.probe(setup, 7).init(jax.random.key(0), NO_ENCODER)
     state, _ = cached.fit_statistics(setup, state, jax.random.key(0), cache, axis_name=None)
     np.testing.assert_allclose(state.batch_stats["a"]["mean"], x[:7].mean(0), rtol=1e-5)
     np.testing.assert_allclose(state.batch_stats["a"]["var"], x[:7].var(0), rtol=1e-5)
@@ -237,7 +242,7 @@ def test_statistics_are_exact_and_ignore_padding():
 def fit_cached(setup, cache: cached.Cache, total: int, epochs: int, count: int = 1):
     probe = cached.probe(setup, total)
     steps = epochs * (total // setup.batch_size)
-    state = probe.init(jax.random.key(0), None)
+    state = probe.init(jax.random.key(0), NO_ENCODER)
     state = widened(state) if setup.dtype == "float64" else state
     state, _ = cached.fit_statistics(setup, state, jax.random.key(0), cache, axis_name=None)
     train = parallel.compile_step(

@@ -148,7 +148,9 @@ def test_a_signal_saves_and_stops_and_the_rest_follows_later(tmp_path):
     with pytest.raises(loop.Stopped) as end:
         run(tmp_path / "parts", objective=make_objective(on_step=interrupt))
     assert end.value.status == 128 + signal.SIGTERM
-    assert 6 <= checkpoint.CheckpointStore(tmp_path / "parts").latest < 12
+    latest = checkpoint.CheckpointStore(tmp_path / "parts").latest
+    assert latest is not None
+    assert 6 <= latest < 12
     resumed = run(tmp_path / "parts")
     np.testing.assert_array_equal(whole.params["w"], resumed.params["w"])
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

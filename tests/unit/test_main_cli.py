@@ -104,7 +104,7 @@ def test_an_unknown_command_is_named(capsys):
 
 @pytest.fixture
 def cache_setting():
-    before = jax.config.jax_compilation_cache_dir
+    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     yield
     jax.config.update("jax_compilation_cache_dir", before)
 
@@ -112,9 +112,9 @@ def cache_setting():
 def test_compiled_programs_are_kept_beside_the_workdir_unless_told_otherwise(tmp_path, cache_setting):
     jax.config.update("jax_compilation_cache_dir", None)
     host.keep_compiled(tmp_path / "first" / "run")
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)  # type: ignore[attr-defined]
     host.keep_compiled(tmp_path / "second" / "run")
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)
+    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("command", sorted(main.COMMANDS))

@@ -15,8 +15,8 @@ def test_step_schedule_is_the_published_one_for_cifar():
     """RotNet on CIFAR-10: .1 / .02 / .004 / .0008 until epoch 60 / 120 / 160 / 200."""
     step = BASE.replace(schedule="step", boundaries=(0.3, 0.6, 0.8), factors=(0.2, 0.2, 0.2))
     schedule = optim.make_schedule(step, 2000)
-    for step, rate in [(0, 0.1), (599, 0.1), (601, 0.02), (1201, 0.004), (1601, 0.0008), (1999, 0.0008)]:
-        assert float(schedule(step)) == pytest.approx(rate)
+    for at, rate in [(0, 0.1), (599, 0.1), (601, 0.02), (1201, 0.004), (1601, 0.0008), (1999, 0.0008)]:
+        assert float(schedule(at)) == pytest.approx(rate)
 
 
 def test_cosine_schedule_with_warmup():

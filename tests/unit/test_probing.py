@@ -38,6 +38,7 @@ def run(*encoders, data=None, **changes):
 
 def test_cached_probe_learns_and_says_what_it_measured():
     data = labelled(train=200)
+    assert isinstance(data.test, MemorySplit)
     probe = run(loaded(), loaded("random:tiny", seed=1), data=data)
     counts = np.bincount(data.test.label)
     assert {
@@ -77,6 +78,7 @@ def test_a_probe_is_the_same_again_and_another_seed_differs():
 def test_a_limit_draws_from_all_classes():
     """Folders are sorted by class: the first images alone would all be of one."""
     data = labelled(train=90, test=90)
+    assert isinstance(data.test, MemorySplit)
     order = np.argsort(data.test.label, kind="stable")
     sorted_split = MemorySplit(data.test.image[order], data.test.label[order], data.test.extent[order])
     probe = run(

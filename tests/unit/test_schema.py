@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -72,7 +72,13 @@ def test_a_field_without_a_default_must_be_given():
 
 
 def test_values_take_the_types_of_their_fields():
-    outer = Outer(steps=np.int32(3), rate=1, pair=[0, np.float32(1)], many=[1, 2], inner={"width": "large"})
+    values: dict[str, Any] = {
+        "steps": np.int32(3),
+        "pair": [0, np.float32(1)],
+        "many": [1, 2],
+        "inner": {"width": "large"},
+    }
+    outer = Outer(rate=1, **values)
     assert (outer.steps, type(outer.steps)) == (3, int)
     assert (outer.rate, type(outer.rate)) == (1.0, float)
     assert outer.pair == (0.0, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 from ssl_single_image.analysis import tables
 
@@ -58,7 +59,7 @@ def test_top5_table_only_where_it_says_something():
 
 
 def test_layers_come_in_order_of_depth():
-    deep = {"results": [{"layers": {"conv10": {}, "conv2": {}}}, {"layers": {"conv1": {}}}]}
+    deep: dict[str, Any] = {"results": [{"layers": {"conv10": {}, "conv2": {}}}, {"layers": {"conv1": {}}}]}
     assert tables.layers(deep) == ["conv1", "conv2", "conv10"]
 
 
@@ -94,6 +95,7 @@ def test_gains_compare_networks_of_the_whole_same_spec():
             result("random:alexnet32,sobel=true", 50.0) | {"encoder": sobel},
         )
     )
+    assert gains is not None
     assert [r["layers"]["conv1"]["top1"] for r in gains["results"]] == [1.0, 11.0]
     alone = probe(
         result("runs/sobel", 61.0) | {"encoder": sobel}, result("random:alexnet32", 60.0) | {"encoder": plain}
@@ -111,6 +113,7 @@ def test_gains_are_over_the_mean_of_untrained_networks_of_the_backbone():
             result("runs/b", 70.0, 70.0, backbone="resnet"),
         )
     )
+    assert gains is not None
     assert [r["checkpoint"] for r in gains["results"]] == ["runs/a"]
     assert {k: v["top1"] for k, v in gains["results"][0]["layers"].items()} == {"conv1": 0.5, "conv2": 5.0}
     assert tables.gains(probe(result("runs/a", 61.0))) is None
