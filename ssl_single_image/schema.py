@@ -73,7 +73,7 @@ SEED = Within(0, 2**32, "[)")
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """The base of all sections; see the head of this module.
+    """The base of all sections; see the module's docstring.
 
     Attributes:
       TITLE: the section's name in messages; "" for the outermost.
@@ -89,7 +89,7 @@ class Section:
         self.check()
 
     def check(self) -> None:
-        """What one field alone can't tell.
+        """Checks that concern several fields.
 
         Raises:
           InputError: fields that contradict each other.

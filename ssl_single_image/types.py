@@ -142,7 +142,7 @@ class Evaluate(Protocol):
 
 
 class Objective(NamedTuple):
-    """One way of pretraining, as pure functions. The training loop knows nothing else of it.
+    """One way of pretraining, as pure functions. The training loop uses nothing else of it.
 
     Attributes:
       init: (key, inputs) -> State at step 0.

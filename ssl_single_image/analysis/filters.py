@@ -40,7 +40,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def _grid(tiles: np.ndarray, gap: int) -> np.ndarray:
-    """(N, h, w, 3) side by side on white, in rows as near to a square as can be."""
+    """(N, h, w, 3) side by side on white, in rows, as nearly square as possible."""
     count, height, width, _ = tiles.shape
     columns = max(1, round(math.sqrt(count * height / width)))
     rows = -(-count // columns)

@@ -1,4 +1,4 @@
-"""From a key to pixels in two steps, drawing and rendering, so that what was drawn can be looked at."""
+"""From a key to pixels in two steps, drawing and rendering, so that the drawn parameters can be inspected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walking through rows block by block."""
+"""A loop over rows, block by block."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def fold(
 
 
 def block_size(rows: int, most: int) -> tuple[int, int]:
-    """Rows a block and the number of blocks, the blocks as equal as can be."""
+    """Rows in a block and the number of blocks; the blocks are as equal as possible."""
     count = -(-rows // max(1, most))
     return -(-rows // count), count

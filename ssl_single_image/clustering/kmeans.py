@@ -19,7 +19,7 @@ BLOCK = 1 << 22
 GROUP = 16
 """Centroids among which the nearest is sought at once."""
 APART = 1 / 1024
-"""By what share the two halves of a split cluster move away from its centroid."""
+"""How far the two halves of a split cluster move away from its centroid, as a fraction."""
 
 
 class KMeans(NamedTuple):
@@ -31,7 +31,7 @@ class KMeans(NamedTuple):
       centroids: (k, C) float32.
       sizes: (k,) float32, sums of weights over all replicas' points.
       inertia: (iterations + 1,) float32, mean of the distances (by weight) before each update of the centroids and
-        after the last; from where the tolerance stopped it the last value is repeated.
+        after the last. If the tolerance stopped it early, the last value is repeated.
     """
 
     labels: jax.Array

@@ -1,4 +1,4 @@
-"""What a labelled set is, the order its batches come in, and the split that lies in memory.
+"""The type of a labelled set, the order of its batches, and a split that is held in memory.
 
 Not here: where images come from (a module each) and how those too many for memory are read (`records.py`).
 """

@@ -68,7 +68,7 @@ def as_config_dict(section: Section) -> ml_collections.ConfigDict:
 
 
 def tuples(value: Any) -> Any:
-    """Lists, as JSON has them, to tuples."""
+    """Converts lists, as JSON has them, to tuples."""
     if isinstance(value, dict):
         return {key: tuples(item) for key, item in value.items()}
     return tuple(tuples(item) for item in value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""The config of a pretraining run: every field, its default and its legal values; and what is made from it."""
+"""The config of a pretraining run: every field, its default and its legal values, and what is built from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssl_single_image.types import EncoderSpec
 
 @dataclasses.dataclass(frozen=True)
 class PretrainConfig(PretrainPlan):
-    """Everything that decides a pretraining run, beside the pixels of its source images.
+    """The config of a pretraining run. With the pixels of the source images it decides the whole run.
 
     Attributes:
       objective: a key of `objectives.OBJECTIVES`.

@@ -147,7 +147,7 @@ def _extend(image: jax.Array, extent: jax.Array) -> jax.Array:
 
 
 def _pyramid(image: np.ndarray) -> list[np.ndarray]:
-    """All levels of one image down to one pixel; what is carried on keeps its fraction and its overshoot."""
+    """All levels of one image down to one pixel. Between octaves, values are neither rounded to bytes nor clipped."""
     levels, octave = [image], image[None]
     while max(octave.shape[1:3]) > 1:
         levels.append(_to_bytes(_soften(_reduce_both(octave, math.sqrt(2))))[0])

@@ -1,4 +1,4 @@
-"""Image files to RGB arrays: every pixel format Pillow reads, brought to (H, W, 3) uint8 in one way.
+"""Image files to RGB arrays: every pixel format Pillow reads, converted to (H, W, 3) uint8 in one way.
 
 Not here: which files to read (`source.py`), and anything that changes an image's size.
 """

@@ -30,7 +30,7 @@ class SourceImage:
     pixels: np.ndarray
 
     def record(self) -> dict[str, Any]:
-        """What tells it from any other image, JSON-able: name, shape and hash of the pixels."""
+        """What identifies the image, JSON-able: name, shape and hash of the pixels."""
         digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
         return {"name": self.name, "shape": list(self.pixels.shape), "sha256": digest}
 

@@ -1,4 +1,4 @@
-"""Backbones by name, and what is built from a name and options."""
+"""Backbones by name, and the networks and encoders that are built from a name and options."""
 
 from __future__ import annotations
 

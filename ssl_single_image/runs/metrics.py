@@ -113,7 +113,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 def progress_bar(total: int, done: int, unit: str = "img") -> tqdm:
     """Images seen, images/s and time left, on process 0 only.
 
-    A moving line on a terminal, a widget in a notebook; elsewhere it is not seen, and `show` logs it.
+    A moving line on a terminal, a widget in a notebook. Elsewhere it is not displayed, and `show` logs it.
     """
     silent = not _moves()
     return tqdm(
@@ -128,7 +128,7 @@ def progress_bar(total: int, done: int, unit: str = "img") -> tqdm:
 
 
 def show(bar: tqdm, values: Mapping[str, float]) -> None:
-    """Puts the newest training metrics beside the bar, or logs both where the bar is not seen."""
+    """Puts the newest training metrics beside the bar, or logs both where the bar is not displayed."""
     bar.set_postfix(
         {name.rsplit("/", 1)[-1]: f"{value:.3g}" for name, value in values.items()}, refresh=False
     )
@@ -137,7 +137,7 @@ def show(bar: tqdm, values: Mapping[str, float]) -> None:
 
 
 class _Nowhere(io.TextIOBase):
-    """Takes what is printed, and forgets it."""
+    """Discards what is printed."""
 
     def write(self, text: str) -> int:
         return len(text)

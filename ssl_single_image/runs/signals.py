@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a request to save and stop, instead of a death."""
+"""SIGTERM and SIGINT as a request to save and stop, instead of an immediate end."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Clusters(NamedTuple):
 
 
 def blocks(crops: int, clusters: int) -> Clusters:
-    """The assignment before the first refresh: by index, in k blocks as equal as can be."""
+    """The assignment before the first refresh: by index, in k blocks as equal as possible."""
     starts = jnp.arange(clusters + 1, dtype=jnp.uint32) * (crops // clusters)
     starts += jnp.minimum(jnp.arange(clusters + 1, dtype=jnp.uint32), crops % clusters)
     return Clusters(jnp.arange(crops, dtype=jnp.int32), starts.astype(jnp.int32), jnp.zeros(clusters))
