@@ -13,6 +13,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 set_xla_flags()  # as the command does
 
 import jax  # noqa: E402
+import precision  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
@@ -21,6 +22,11 @@ DATA_VARIABLE = "SSL_SINGLE_IMAGE_DATA"
 # Not by XLA_FLAGS: a command that a test starts in a process of its own must see the usual single device.
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     jax.config.update("jax_num_cpu_devices", 4)
+# No type or shape gives way silently, with two exceptions for types: flax's batch norm and optax's updates, which mix
+# them (the package says so at both), and programs in float64 (`precision.float64`), whose crops are drawn in float64
+# from an atlas of float32. Commands in processes of their own run as users run them.
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # grain reads the global flags
 
 
@@ -48,7 +54,7 @@ def float64() -> Iterator[None]:
 
     What is discrete (a rectified unit, a maximum, a nearest centroid) is then the same on every processor.
     """
-    with jax.enable_x64(True):
+    with precision.float64():
         yield
 
 

@@ -1,9 +1,18 @@
 """Comparing programs in float64, where what is discrete does not depend on the processor: see the fixture `float64`."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import numpy as np
+
+
+@contextlib.contextmanager
+def float64() -> Iterator[None]:
+    """JAX computes in float64, in which what is float32 (an atlas, a step's crops) may take part."""
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 def widened(tree: Any) -> Any:

@@ -33,7 +33,7 @@ def blur(x: jax.Array, sigma: jax.Array, spec: CropSpec, always: jax.Array) -> j
     """
     radius = math.ceil(_REACH * spec.blur_sigma[1])
     taps = jnp.arange(-radius, radius + 1, dtype=jnp.float32)
-    weights = jnp.exp(-0.5 * jnp.square(taps / jnp.maximum(sigma, 1e-2)[:, None]))
+    weights = jnp.exp(-0.5 * jnp.square(taps[None] / jnp.maximum(sigma, 1e-2)[:, None]))
     weights = weights / weights.sum(axis=-1, keepdims=True)
     for axis in (1, 2):
         x = materialise(always, partial(_convolve, axis=axis), x, weights)

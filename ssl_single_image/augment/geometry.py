@@ -73,13 +73,13 @@ def sample_geometry(u: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array
         extent, box = _first_inside(tries, region, turn)
         centre = corner + box / 2 + u[5:7] * (region - box)
         origin = centre - extent / 2
-        matrix = turn * (extent * mirror / spec.size)
+        matrix = turn * (extent * mirror / spec.size)[None]
     else:
         extent = _first_upright(tries, region)
         origin = corner + _whole_offset(u[5:7], region - extent)
         resize = (extent / spec.frame)[:, None]
         centre = origin + extent / 2 + (resize * turn).sum(axis=1) * _centre_crop_shift(spec)
-        matrix = resize * turn * mirror
+        matrix = resize * turn * mirror[None]
     area = extent[0] * extent[1] / (region[0] * region[1])
     return Geometry(image, matrix, centre, origin, extent, area, angle, shear, hflip, vflip)
 
@@ -106,7 +106,7 @@ def _choose_image(u: jax.Array, atlas: Atlas, spec: CropSpec) -> jax.Array:
     if spec.image_choice == "uniform":
         index = jnp.floor(u * atlas.count)
     else:
-        total = jnp.cumsum(atlas.height[:, 0].astype(jnp.float32) * atlas.width[:, 0])
+        total = jnp.cumsum(atlas.height[:, 0].astype(jnp.float32) * atlas.width[:, 0].astype(jnp.float32))
         index = jnp.searchsorted(total, u * total[-1], side="right")
     return jnp.minimum(index, atlas.count - 1).astype(jnp.int32)
 
@@ -137,7 +137,7 @@ def _sample_extents(u: jax.Array, region: jax.Array, spec: CropSpec) -> jax.Arra
 def _first_inside(tries: jax.Array, region: jax.Array, turn: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The first window that fits when turned, with its bounding box; failing all, the first one shrunk to fit."""
     boxes = tries @ jnp.abs(turn).T
-    fits = (boxes <= region).all(axis=-1)
+    fits = (boxes <= region[None]).all(axis=-1)
     first = jnp.argmax(fits)  # 0 when none fits
     shrink = jnp.minimum(1.0, (region / boxes[first]).min())
     return tries[first] * shrink, boxes[first] * shrink
@@ -146,7 +146,7 @@ def _first_inside(tries: jax.Array, region: jax.Array, turn: jax.Array) -> tuple
 def _first_upright(tries: jax.Array, region: jax.Array) -> jax.Array:
     """The first window of whole pixels that fits; failing all, the first one shrunk to fit."""
     whole = jnp.round(tries)
-    fits = ((whole >= 1) & (whole <= region)).all(axis=-1)
+    fits = ((whole >= 1) & (whole <= region[None])).all(axis=-1)
     first = jnp.argmax(fits)
     shrunk = tries[first] * jnp.minimum(1.0, (region / tries[first]).min())
     return jnp.where(fits[first], whole[first], jnp.maximum(jnp.floor(shrunk), 1.0))

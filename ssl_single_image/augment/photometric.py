@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssl_single_image.augment.resample import Planes
 from ssl_single_image.augment.spec import CropSpec
@@ -44,7 +45,7 @@ class Jitter:
 
 def sample_jitter(u: jax.Array, spec: CropSpec) -> Jitter:
     """Colour operations of one crop from (UNIFORMS,) uniform numbers in [0, 1)."""
-    spread = (2 * u[:4] - 1) * (u[8] < spec.jitter_probability)
+    spread = (2 * u[:4] - 1) * (u[8] < spec.jitter_probability).astype(u.dtype)
     return Jitter(
         brightness=1 + spec.brightness * spread[0],
         contrast=1 + spec.contrast * spread[1],
@@ -94,11 +95,11 @@ class JitterPlan:
 
 def plan_jitter(jitter: Jitter) -> JitterPlan:
     """Puts the operations of B crops in order."""
-    place = jnp.argmax(
-        jitter.order[:, :, None] == jnp.arange(4), axis=1
-    )  # (B, 4): the slot of each operation
+    operations = jnp.arange(4, dtype=jnp.int32)[None, None]
+    place = jnp.argmax(jitter.order[:, :, None] == operations, axis=1)  # (B, 4): the slot of each operation
     hue, contrast = place[:, _HUE, None], place[:, _CONTRAST, None]
-    slots = jnp.arange(3) + (jnp.arange(3) >= hue)  # the three that are not hue's
+    three = jnp.arange(3, dtype=place.dtype)[None]
+    slots = three + (three >= hue).astype(place.dtype)  # those that are not hue's
     operation = jnp.take_along_axis(jitter.order, slots, axis=1)
     factors = jnp.stack([jitter.brightness, jitter.contrast, jitter.saturation], -1)
     factor = jnp.take_along_axis(factors, operation, axis=1)
@@ -170,7 +171,9 @@ def normalise(x: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.
     """(x - mean) / std per channel, for x (..., 3) of any float type, which is kept."""
     shift = jnp.asarray(mean, jnp.float32)
     scale = 1 / jnp.asarray(std, jnp.float32)
-    return ((x - shift) * scale).astype(x.dtype)
+    wide = np.promote_types(x.dtype, np.float32)
+    shift, scale = (jnp.expand_dims(v.astype(wide), range(x.ndim - 1)) for v in (shift, scale))
+    return ((x.astype(wide) - shift) * scale).astype(x.dtype)
 
 
 def _order(u: jax.Array) -> jax.Array:
@@ -178,7 +181,7 @@ def _order(u: jax.Array) -> jax.Array:
     index = jnp.arange(4)
     smaller = (u[None, :] < u[:, None]) | ((u[None, :] == u[:, None]) & (index[None, :] < index[:, None]))
     rank = smaller.sum(axis=1)
-    return (index * (rank == index[:, None])).sum(axis=1).astype(jnp.int32)
+    return (index[None] * (rank[None] == index[:, None]).astype(index.dtype)).sum(axis=1).astype(jnp.int32)
 
 
 def _operate(planes: Planes, chain: Chain, mean: jax.Array) -> Planes:

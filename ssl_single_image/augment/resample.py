@@ -145,7 +145,7 @@ def pack(planes: Planes) -> jax.Array:
 
 def interleave(packed: jax.Array) -> jax.Array:
     """Packed pixels (B, S, S) -> (B, S, S, 3) float32 in [0, 1]."""
-    shifts = jnp.arange(0, 3 * _BITS, _BITS, dtype=jnp.int32)
+    shifts = jnp.arange(0, 3 * _BITS, _BITS, dtype=jnp.int32)[None, None, None]
     return (packed.astype(jnp.int32)[..., None] >> shifts & _MASK).astype(jnp.float32) * (1 / _FULL)
 
 

@@ -40,7 +40,7 @@ def render_views(atlas: Atlas, keys: jax.Array, spec: CropSpec) -> jax.Array:
 def render_centres(atlas: Atlas, size: int) -> jax.Array:
     """The largest central square of each image of an atlas, nothing random: (B, size, size, 3) float32 in [0, 1]."""
     extent = jnp.stack([atlas.height[:, 0], atlas.width[:, 0]], -1).astype(jnp.float32)
-    matrix = (extent.min(-1) / size)[:, None, None] * jnp.eye(2)
+    matrix = (extent.min(-1) / size)[:, None, None] * jnp.eye(2, dtype=extent.dtype)[None]
     images = jnp.arange(atlas.count, dtype=jnp.int32)
     place = locate(atlas, images, matrix, extent / 2)
     return interleave(lookup(atlas.texels, place, atlas.width[0, 0] > 0, size=size, interpolation="bilinear"))

@@ -68,13 +68,13 @@ def fit_pca(
     variances, vectors = variances[::-1][:components], vectors[:, ::-1][:, :components]
     largest = jnp.take_along_axis(vectors, jnp.abs(vectors).argmax(0)[None], 0)
     least = jnp.maximum(floor * variances[0], jnp.finfo(x.dtype).tiny)
-    scale = jnp.where(largest < 0, -1, 1) * lax.rsqrt(jnp.maximum(variances, least))
+    scale = jnp.where(largest < 0, -1, 1) * lax.rsqrt(jnp.maximum(variances, least))[None]
     return PCA(mean, vectors * scale)
 
 
 def project(pca: PCA, x: jax.Array) -> jax.Array:
     """(n, D) float32 -> (n, C) float32, along the components."""
-    return jnp.matmul(x - pca.mean, pca.matrix, precision=lax.Precision.HIGHEST)
+    return jnp.matmul(x - pca.mean[None], pca.matrix, precision=lax.Precision.HIGHEST)
 
 
 def l2_normalise(x: jax.Array) -> jax.Array:
@@ -91,9 +91,9 @@ def _moments(x: jax.Array, weights: jax.Array, axis_name: str | None) -> tuple[j
 
     def add_block(total: jax.Array, start: jax.Array, fresh: jax.Array) -> jax.Array:
         counted = fresh * lax.dynamic_slice_in_dim(weights, start, len(fresh))
-        centred = lax.dynamic_slice_in_dim(x, start, len(fresh)) - mean
+        centred = lax.dynamic_slice_in_dim(x, start, len(fresh)) - mean[None]
         # HIGHEST: accelerators would round to TF32 or bfloat16, and eigenvalues near the floor would be noise.
-        return total + jnp.matmul(centred.T * counted, centred, precision=lax.Precision.HIGHEST)
+        return total + jnp.matmul(centred.T * counted[None], centred, precision=lax.Precision.HIGHEST)
 
     total = fold(add_block, jnp.zeros((dims, dims), x.dtype), n, BLOCK // dims)
     return mean, replicas.total(total, axis_name) / count

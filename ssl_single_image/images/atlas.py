@@ -140,7 +140,7 @@ def atlas_from_batch(image: jax.Array, extent: jax.Array) -> Atlas:
 
 def _extend(image: jax.Array, extent: jax.Array) -> jax.Array:
     """Fills the canvas of (B, M, M, 3) outside each image, of size `extent`, with the nearest edge pixel."""
-    steps = jnp.arange(image.shape[1])
+    steps = jnp.arange(image.shape[1], dtype=extent.dtype)[None]
     rows = jnp.minimum(steps, extent[:, :1] - 1)
     columns = jnp.minimum(steps, extent[:, 1:] - 1)
     return jax.vmap(lambda one, i, j: one[i][:, j])(image, rows, columns)

@@ -84,7 +84,7 @@ class Generator(nn.Module):
             channels //= 2
         x = UpsamplingConv(3, self.dtype, name=f"up{steps}")(x)
         bias = self.param("bias", nn.initializers.zeros, (3,), jnp.float32)
-        return nn.sigmoid(at_least_float32(x) + bias)
+        return nn.sigmoid(at_least_float32(x) + bias[None, None, None])
 
 
 class Discriminator(nn.Module):

@@ -6,10 +6,12 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ssl_single_image.ops.convolution import conv2d
 from ssl_single_image.ops.pooling import average_pool, max_pool
@@ -60,20 +62,29 @@ class Conv(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         y = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
         if self.use_bias:
-            y += self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32).astype(self.dtype)
+            bias = self.param("bias", nn.initializers.zeros, (self.features,), jnp.float32)
+            y += bias.astype(self.dtype)[None, None, None]
         return y
 
 
 def at_least_float32(x: jax.Array) -> jax.Array:
     """x as float32; float64 stays, so that tests can compute without visible rounding."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x.astype(np.promote_types(x.dtype, np.float32))
+
+
+class BatchNorm(nn.BatchNorm):
+    """Flax's, which takes its statistics in float32 from inputs of any type: strict promotion of types stops here."""
+
+    def __call__(self, x: jax.Array, *args: Any, **options: Any) -> jax.Array:
+        with jax.numpy_dtype_promotion("standard"):
+            return super().__call__(x, *args, **options)
 
 
 def batch_norm(
     train: bool, axis_name: str | None, dtype: jnp.dtype, name: str, *, affine: bool = True
-) -> nn.BatchNorm:
+) -> BatchNorm:
     """Batch norm of this package: momentum .9, epsilon 1e-5; training statistics span `axis_name` too."""
-    return nn.BatchNorm(
+    return BatchNorm(
         use_running_average=not train,
         momentum=0.9,
         epsilon=1e-5,

@@ -118,7 +118,8 @@ def apply_gradients(
 ) -> tuple[State, Metrics]:
     """As `update`, from this replica's gradients, batch statistics and metrics."""
     grads, batch_stats = replicas.mean((grads, batch_stats), axis_name)
-    updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
+        updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = replicas.total(metrics, axis_name)
     metrics["grad_norm"] = (optax.tree.norm(grads), jnp.float32(1))

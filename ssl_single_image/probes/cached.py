@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from ssl_single_image import augment
@@ -79,7 +80,8 @@ def probe(setup: linear.Setup, images: int) -> linear.Probe:
     def step(state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None) -> tuple[State, Metrics]:
         del key
         order = jax.random.fold_in(stream(setup.seed, Stream.HEADS_ORDER), state.step // steps)
-        place = state.step % steps * setup.batch_size + replicas.positions(setup.batch_size, axis_name)
+        first = (state.step % steps * setup.batch_size).astype(jnp.uint32)
+        place = first + replicas.positions(setup.batch_size, axis_name)
         rows = augment.permute_index(order, place, images).astype(jnp.int32)
         picked = jax.tree.map(lambda x: x.at[rows].get(mode="promise_in_bounds"), inputs)
         x = linear.standardise(state, picked.features)
@@ -109,15 +111,17 @@ def fit_statistics(
         def masked(block: Cache) -> dict[str, jax.Array]:
             valid = (block.label >= 0)[:, None]
             x = {
-                layer: value(layer, f.astype(jnp.promote_types(f.dtype, jnp.float32)))
+                layer: value(layer, f.astype(np.promote_types(f.dtype, np.float32)))
                 for layer, f in block.features.items()
             }
             return {layer: jnp.where(valid, v, 0.0).sum(0) for layer, v in x.items()}
 
-        return jax.tree.map(lambda v: v / count, _sum_over_blocks(masked, inputs, setup.batch_size))
+        return jax.tree.map(
+            lambda v: v / count.astype(v.dtype), _sum_over_blocks(masked, inputs, setup.batch_size)
+        )
 
     centre = mean(lambda layer, x: x)
-    spread = mean(lambda layer, x: (x - centre[layer]) ** 2)
+    spread = mean(lambda layer, x: (x - centre[layer][None]) ** 2)
     statistics = {layer: {"mean": centre[layer], "var": spread[layer]} for layer in centre}
     return state.replace(batch_stats=statistics), {}
 

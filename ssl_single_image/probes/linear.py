@@ -173,12 +173,12 @@ def moments(features: Features, axis_name: str | None) -> tuple[dict[str, jax.Ar
         return replicas.mean(local, axis_name)
 
     mean = mean_over_batch(features)
-    return mean, mean_over_batch({layer: (f - mean[layer]) ** 2 for layer, f in features.items()})
+    return mean, mean_over_batch({layer: (f - mean[layer][None]) ** 2 for layer, f in features.items()})
 
 
 def normalise(x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
     """Batch norm without affine parameters, in the type of the statistics."""
-    return (x.astype(mean.dtype) - mean) * lax.rsqrt(var + EPSILON)
+    return (x.astype(mean.dtype) - mean[None]) * lax.rsqrt(var + EPSILON)[None]
 
 
 def standardise(state: State, features: Features) -> dict[str, jax.Array]:
@@ -188,7 +188,7 @@ def standardise(state: State, features: Features) -> dict[str, jax.Array]:
 
 def heads(params: PyTree, x: Features) -> dict[str, jax.Array]:
     """Logits of every layer: (B, F) -> (B, classes)."""
-    return {layer: x[layer] @ p["kernel"] + p["bias"] for layer, p in params.items()}
+    return {layer: x[layer] @ p["kernel"] + p["bias"][None] for layer, p in params.items()}
 
 
 def update(
@@ -206,7 +206,8 @@ def update(
 
     grads, measured = jax.grad(loss, has_aux=True)(state.params)
     grads = replicas.mean(grads, axis_name)
-    updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
+    with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
+        updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), measured
 
@@ -241,7 +242,7 @@ def ten_crop(
     """
     margin = batch.extent - size
     middle = jnp.round(margin / 2).astype(margin.dtype)
-    corners = [margin * jnp.array(corner) for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    corners = [margin * jnp.array([corner], margin.dtype) for corner in ((0, 0), (0, 1), (1, 0), (1, 1))]
     offsets = jnp.stack([*corners, middle] * 2)
 
     def one(view: tuple[jax.Array, jax.Array]) -> dict[str, jax.Array]:

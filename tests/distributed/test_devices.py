@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from precision import distance, widened
+from precision import distance, float64, widened
 
 from ssl_single_image import augment, images, models
 from ssl_single_image.datasets.base import numpy_batch
@@ -59,7 +59,7 @@ def steps(request):
     it on one device and, from the same state, on four."""
     assert jax.device_count() == 4
     taken = []
-    with jax.enable_x64(True):
+    with float64():
         inputs = inputs_of(request.param)
         programs = [compiled(request.param, jax.devices()[:count]) for count in (1, 4)]
         state = start(request.param, inputs)
@@ -114,7 +114,7 @@ def test_crops_on_four_devices_are_those_on_one():
     def render(indices, atlas):
         return augment.render_crops(atlas, jax.random.key(1), indices, spec)
 
-    with jax.enable_x64(True):
+    with float64():
         atlas = inputs_of("rotnet")
         one = np.asarray(jax.jit(render)(indices, atlas))
         four = jax.pmap(render, in_axes=(0, None))(indices.reshape(4, 16), atlas).reshape(one.shape)
@@ -127,7 +127,7 @@ def test_crops_on_four_devices_are_those_on_one():
 def test_a_refresh_on_four_devices_is_one_on_one():
     """Of 100 crops in batches of 8, so that replicas have padding."""
     results = []
-    with jax.enable_x64(True):
+    with float64():
         objective, atlas, key = make("deepcluster"), inputs_of("deepcluster"), jax.random.key(1)
         for count in (1, 4):
             refresh = compile_step(objective.refresh, split_inputs=False, devices=jax.devices()[:count])
@@ -141,7 +141,7 @@ def test_a_refresh_on_four_devices_is_one_on_one():
 
 
 def test_batch_norm_per_replica_is_another_run_with_replicas_still_alike():
-    with jax.enable_x64(True):
+    with float64():
         inputs = inputs_of("rotnet")
         before = start("rotnet", inputs)
         together, apart = (

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from precision import float64
 
 from ssl_single_image import augment, images
 from ssl_single_image.images import builtin
@@ -34,7 +35,7 @@ def crops(
     options: dict[str, int] | None = None,
 ) -> np.ndarray:
     run = jax.jit(lambda a, key, i: augment.render_crops(a, key, i, spec), compiler_options=options)
-    with jax.enable_x64(True):
+    with float64():
         return np.asarray(run(atlas, KEY, jnp.asarray(indices)))
 
 

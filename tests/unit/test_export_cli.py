@@ -15,6 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from PIL import Image
+from precision import float64
 
 from ssl_single_image import augment, images
 from ssl_single_image.cli import common
@@ -37,14 +38,14 @@ def expected() -> np.ndarray:
     """(COUNT, S, S, 3) uint8: the crops that training with seed 3 sees."""
     atlas = images.build_atlas([images.load_source("builtin:coffee")[0].pixels])
     draw = jax.jit(lambda a: augment.render_crops(a, crops_key(3), jnp.arange(COUNT), SPEC))
-    with jax.enable_x64(True):
+    with float64():
         return np.rint(np.asarray(draw(atlas)) * 255).astype(np.uint8)
 
 
 def command(target: Path, *words: str) -> int:
     fixed = ["--image=builtin:coffee", f"--size={SPEC.size}", f"--count={COUNT}", "--seed=3"]
     # In float64: crops are then rounded alike in batches of any size, colour jitter and all.
-    with pytest.raises(SystemExit) as caught, jax.enable_x64(True):
+    with pytest.raises(SystemExit) as caught, float64():
         common.run("sample", ["sample", f"--export={target}", *fixed, *words])
     assert isinstance(caught.value.code, int)
     return caught.value.code

@@ -62,7 +62,7 @@ def from_labels(
     sizes = jnp.bincount(labels, length=clusters).astype(jnp.int32)
     starts = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(sizes)])
     members = jnp.argsort(labels, stable=True).astype(jnp.int32)
-    return Clusters(members, starts, spread / jnp.maximum(sizes, 1))
+    return Clusters(members, starts, spread / jnp.maximum(sizes, 1).astype(spread.dtype))
 
 
 def uniform_sample(clusters: Clusters, key: jax.Array, places: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -173,4 +174,4 @@ def _extract(setup: common.Setup, variables: PyTree, x: jax.Array) -> jax.Array:
     _, seen = network.apply(variables, x, train=False, mutable=["intermediates"])
     found = seen["intermediates"]
     (value,) = (found["head"] if options.features == "head" else found)[models.FEATURES]
-    return value.reshape(len(x), -1).astype(jnp.promote_types(value.dtype, jnp.float32))
+    return value.reshape(len(x), -1).astype(np.promote_types(value.dtype, np.float32))
