@@ -1,6 +1,6 @@
 """The types that all modules share: state, batches, metrics and the `Objective` contract.
 
-No computation lives here, and nothing but JAX is imported.
+No computation lives here, and nothing but JAX is imported, and jaxtyping for shapes.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
+from jaxtyping import Array, Int32, UInt8
 
 from ssl_single_image.errors import Halted, InputError
 
@@ -63,9 +64,9 @@ class Batch:
       extent: (B, 2) int32, the (height, width) in pixels that each image fills of its M x M canvas.
     """
 
-    image: jax.Array
-    label: jax.Array
-    extent: jax.Array
+    image: UInt8[Array, "B M M 3"]
+    label: Int32[Array, " B"]
+    extent: Int32[Array, "B 2"]
 
 
 @jax.tree_util.register_dataclass

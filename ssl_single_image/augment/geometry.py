@@ -11,6 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32
 
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.images.atlas import Atlas
@@ -52,7 +53,9 @@ class Geometry:
     vflip: jax.Array
 
 
-def sample_geometry(u: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array | None = None) -> Geometry:
+def sample_geometry(
+    u: Float[Array, " UNIFORMS"], atlas: Atlas, spec: CropSpec, image: Int32[Array, ""] | None = None
+) -> Geometry:
     """The geometry of one crop.
 
     Args:
@@ -84,7 +87,7 @@ def sample_geometry(u: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array
     return Geometry(image, matrix, centre, origin, extent, area, angle, shear, hflip, vflip)
 
 
-def affine_matrix(angle: jax.Array, shear: jax.Array) -> jax.Array:
+def affine_matrix(angle: Float[Array, ""], shear: Float[Array, ""]) -> Float[Array, "2 2"]:
     """Output to input matrix (2, 2), in (y, x) order, of a rotation and a horizontal shear about the centre.
 
     Args:
@@ -96,7 +99,7 @@ def affine_matrix(angle: jax.Array, shear: jax.Array) -> jax.Array:
     return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([cos * tan + sin, cos - sin * tan])])
 
 
-def crop_corners(geometry: Geometry, size: int) -> jax.Array:
+def crop_corners(geometry: Geometry, size: int) -> Float[Array, "... 4 2"]:
     """(..., 4, 2) float32: where the corners of crops (top left, then clockwise in the crop) lie in the source."""
     corners = jnp.asarray([(-1, -1), (-1, 1), (1, 1), (1, -1)], jnp.float32) * (size / 2)
     return geometry.centre[..., None, :] + jnp.einsum("...ij,kj->...ki", geometry.matrix, corners)

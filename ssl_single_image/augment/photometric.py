@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from ssl_single_image.augment.resample import Planes
 from ssl_single_image.augment.spec import CropSpec
@@ -43,7 +44,7 @@ class Jitter:
     order: jax.Array
 
 
-def sample_jitter(u: jax.Array, spec: CropSpec) -> Jitter:
+def sample_jitter(u: Float[Array, " UNIFORMS"], spec: CropSpec) -> Jitter:
     """Colour operations of one crop from (UNIFORMS,) uniform numbers in [0, 1)."""
     spread = (2 * u[:4] - 1) * (u[8] < spec.jitter_probability).astype(u.dtype)
     return Jitter(
@@ -167,7 +168,7 @@ def turn_hue(planes: Planes, turns: jax.Array) -> Planes:
     )
 
 
-def normalise(x: jax.Array, mean: Sequence[float], std: Sequence[float]) -> jax.Array:
+def normalise(x: Float[Array, "... 3"], mean: Sequence[float], std: Sequence[float]) -> Float[Array, "... 3"]:
     """(x - mean) / std per channel, for x (..., 3) of any float type, which is kept."""
     shift = jnp.asarray(mean, jnp.float32)
     scale = 1 / jnp.asarray(std, jnp.float32)

@@ -8,6 +8,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image.augment import blur, geometry, photometric
 from ssl_single_image.augment.resample import (
@@ -44,7 +45,9 @@ class CropParams:
     noise_key: jax.Array
 
 
-def sample_params(key: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array | None = None) -> CropParams:
+def sample_params(
+    key: Key[Array, ""], atlas: Atlas, spec: CropSpec, image: Int32[Array, ""] | None = None
+) -> CropParams:
     """Draws ONE crop; `jax.vmap` over keys (and images) draws many.
 
     Args:
@@ -64,7 +67,7 @@ def sample_params(key: jax.Array, atlas: Atlas, spec: CropSpec, image: jax.Array
     )
 
 
-def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> jax.Array:
+def render(atlas: Atlas, params: CropParams, spec: CropSpec) -> Float[Array, "B S S 3"]:
     """Renders crops: resample, colour jitter, blur, noise.
 
     Args:

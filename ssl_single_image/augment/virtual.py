@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Integer, Key, UInt32
 
 from ssl_single_image.augment.pipeline import render, sample_params
 from ssl_single_image.augment.resample import interleave, locate, lookup
@@ -14,7 +15,9 @@ from ssl_single_image.images.atlas import Atlas
 _ROUNDS = 6
 
 
-def render_crops(atlas: Atlas, key: jax.Array, indices: jax.Array, spec: CropSpec) -> jax.Array:
+def render_crops(
+    atlas: Atlas, key: Key[Array, ""], indices: Integer[Array, " B"], spec: CropSpec
+) -> Float[Array, "B S S 3"]:
     """Crops of a virtual data set; crop i is drawn from `fold_in(key, i)` and from nothing else.
 
     Args:
@@ -30,14 +33,14 @@ def render_crops(atlas: Atlas, key: jax.Array, indices: jax.Array, spec: CropSpe
     return render(atlas, jax.vmap(lambda k: sample_params(k, atlas, spec))(keys), spec)
 
 
-def render_views(atlas: Atlas, keys: jax.Array, spec: CropSpec) -> jax.Array:
+def render_views(atlas: Atlas, keys: Key[Array, " B"], spec: CropSpec) -> Float[Array, "B S S 3"]:
     """One view of each image of an atlas of B images, image b drawn from keys[b]; see `render_crops`."""
     images = jnp.arange(atlas.count, dtype=jnp.int32)
     params = jax.vmap(lambda k, i: sample_params(k, atlas, spec, image=i))(keys, images)
     return render(atlas, params, spec)
 
 
-def render_centres(atlas: Atlas, size: int) -> jax.Array:
+def render_centres(atlas: Atlas, size: int) -> Float[Array, "N S S 3"]:
     """The largest central square of each image of an atlas, nothing random: (B, size, size, 3) float32 in [0, 1]."""
     extent = jnp.stack([atlas.height[:, 0], atlas.width[:, 0]], -1).astype(jnp.float32)
     matrix = (extent.min(-1) / size)[:, None, None] * jnp.eye(2, dtype=extent.dtype)[None]
@@ -46,7 +49,9 @@ def render_centres(atlas: Atlas, size: int) -> jax.Array:
     return interleave(lookup(atlas.texels, place, atlas.width[0, 0] > 0, size=size, interpolation="bilinear"))
 
 
-def permute_index(key: jax.Array, index: jax.Array, count: int | jax.Array) -> jax.Array:
+def permute_index(
+    key: Key[Array, ""], index: Integer[Array, " ..."], count: int | Integer[Array, ""]
+) -> UInt32[Array, " ..."]:
     """A keyed permutation of [0, count), evaluated at `index`: shuffling without a stored order.
 
     A Feistel network permutes the smallest 4**n >= count; indices that leave [0, count) are permuted again

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Integer
 
 
-def nmi(a: jax.Array, b: jax.Array) -> jax.Array:
+def nmi(a: Integer[Array, " n"], b: Integer[Array, " n"]) -> Float[Array, ""]:
     """Normalised mutual information, I(a; b) / ((H(a) + H(b)) / 2).
 
     From the lengths of runs of equal labels and of equal pairs after sorting, O(n log n) whatever the number of

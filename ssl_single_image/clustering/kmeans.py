@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image.clustering.blocks import fold
 from ssl_single_image.clustering.seeding import SEEDINGS, sample
@@ -34,11 +35,11 @@ class KMeans(NamedTuple):
         after the last. If the tolerance stopped it early, the last value is repeated.
     """
 
-    labels: jax.Array
-    distances: jax.Array
-    centroids: jax.Array
-    sizes: jax.Array
-    inertia: jax.Array
+    labels: Int32[Array, " n"]
+    distances: Float[Array, " n"]
+    centroids: Float[Array, "k C"]
+    sizes: Float[Array, " k"]
+    inertia: Float[Array, " iterations+1"]
 
 
 class _Pass(NamedTuple):
@@ -57,15 +58,15 @@ _Carry = tuple[jax.Array, jax.Array, _Pass, jax.Array]
 
 
 def kmeans(
-    x: jax.Array,
-    key: jax.Array,
+    x: Float[Array, "n C"],
+    key: Key[Array, ""],
     k: int,
     *,
     iterations: int = 20,
     tolerance: float = 0.0,
     seeding: str = "random",
     restarts: int = 1,
-    weights: jax.Array | None = None,
+    weights: Float[Array, " n"] | None = None,
     dtype: str = "float32",
     axis_name: str | None = None,
 ) -> KMeans:
@@ -112,7 +113,9 @@ def kmeans(
     return lax.fori_loop(0, restarts, better, nothing)
 
 
-def repair_empty(centroids: jax.Array, sizes: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def repair_empty(
+    centroids: Float[Array, "k C"], sizes: Float[Array, " k"], key: Key[Array, ""]
+) -> tuple[Float[Array, "k C"], Float[Array, " k"]]:
     """Splits other clusters until none is empty, as faiss does (Johnson, Douze and Jégou 2017, `Clustering.cpp`).
 
     Each empty cluster, in order, gets the centroid of a donor, drawn with probability proportional to its size - 1; the

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from ssl_single_image.clustering.blocks import fold
 from ssl_single_image.parallel import replicas
@@ -25,15 +26,15 @@ class PCA(NamedTuple):
         along it.
     """
 
-    mean: jax.Array
-    matrix: jax.Array
+    mean: Float[Array, " D"]
+    matrix: Float[Array, "D C"]
 
 
 def fit_pca(
-    x: jax.Array,
+    x: Float[Array, "n D"],
     components: int,
     *,
-    weights: jax.Array | None = None,
+    weights: Float[Array, " n"] | None = None,
     floor: float = 1e-5,
     axis_name: str | None = None,
 ) -> PCA:
@@ -72,12 +73,12 @@ def fit_pca(
     return PCA(mean, vectors * scale)
 
 
-def project(pca: PCA, x: jax.Array) -> jax.Array:
+def project(pca: PCA, x: Float[Array, "n D"]) -> Float[Array, "n C"]:
     """(n, D) float32 -> (n, C) float32, along the components."""
     return jnp.matmul(x - pca.mean[None], pca.matrix, precision=lax.Precision.HIGHEST)
 
 
-def l2_normalise(x: jax.Array) -> jax.Array:
+def l2_normalise(x: Float[Array, "n C"]) -> Float[Array, "n C"]:
     """(n, C) float32 -> rows of unit length; rows of zeros stay."""
     norms = jnp.linalg.norm(x, axis=-1, keepdims=True)
     return x / jnp.where(norms > 0, norms, 1)

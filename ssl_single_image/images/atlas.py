@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Int32, UInt8
 
 from ssl_single_image.types import InputError
 
@@ -67,7 +68,7 @@ class Atlas:
         return self.offset.shape[1]
 
 
-def build_atlas(pixels: Sequence[np.ndarray]) -> Atlas:
+def build_atlas(pixels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Atlas:
     """Packs images of any sizes.
 
     Args:
@@ -100,7 +101,7 @@ def build_atlas(pixels: Sequence[np.ndarray]) -> Atlas:
     return Atlas(jnp.asarray(texels), jnp.asarray(offset, jnp.int32), height, width, stride=width)
 
 
-def atlas_from_batch(image: jax.Array, extent: jax.Array) -> Atlas:
+def atlas_from_batch(image: UInt8[Array, "B M M 3"], extent: Int32[Array, "B 2"]) -> Atlas:
     """The same for a batch of images on equal canvases. Pure JAX: meant for use inside a step.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image import augment, models
 from ssl_single_image.images import Atlas
@@ -70,7 +71,9 @@ def crops_key(seed: int) -> jax.Array:
     return stream(seed, Stream.CROPS)
 
 
-def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
+def training_crops(
+    setup: Setup, step: Int32[Array, ""], atlas: Atlas, axis_name: str | None
+) -> Float[Array, "B S S 3"]:
     """This replica's crops of one step: (B, S, S, 3) in [0, 1].
 
     The steps walk through the virtual data set epoch by epoch, each epoch in an order of its own.
@@ -86,7 +89,9 @@ def training_crops(setup: Setup, step: jax.Array, atlas: Atlas, axis_name: str |
     return setup.widened(augment.render_crops(atlas, crops_key(setup.seed), indices, setup.crop))
 
 
-def held_out_crops(setup: Setup, key: jax.Array, atlas: Atlas, axis_name: str | None) -> jax.Array:
+def held_out_crops(
+    setup: Setup, key: Key[Array, ""], atlas: Atlas, axis_name: str | None
+) -> Float[Array, "B S S 3"]:
     """As `training_crops`, of crops that training never sees: crop i of the batch is drawn from `key` folded with i."""
     positions = replicas.positions(setup.batch_size, axis_name)
     return setup.widened(augment.render_crops(atlas, key, positions, setup.crop))
@@ -148,7 +153,11 @@ def trunk(setup: Setup, state: State) -> EncoderVariables:
 
 
 def classification_loss(
-    network: models.Module, state: State, x: jax.Array, labels: jax.Array, key: jax.Array
+    network: models.Module,
+    state: State,
+    x: Float[Array, "B S S 3"],
+    labels: Int32[Array, " B"],
+    key: Key[Array, ""],
 ) -> LossFunction:
     """Mean cross-entropy on normalised x (B, S, S, 3) and labels (B,) int32; `key` is for dropout."""
 
@@ -164,7 +173,7 @@ def classification_loss(
     return loss
 
 
-def classification_metrics(logits: jax.Array, labels: jax.Array) -> Metrics:
+def classification_metrics(logits: Float[Array, "B classes"], labels: Int32[Array, " B"]) -> Metrics:
     """Cross-entropy and top-1 accuracy in [0, 1] as (sum, count); a label of -1 is padding and not counted."""
     valid = labels >= 0
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
@@ -176,7 +185,7 @@ def classification_metrics(logits: jax.Array, labels: jax.Array) -> Metrics:
     }
 
 
-def predict(network: models.Module, state: State, x: jax.Array) -> jax.Array:
+def predict(network: models.Module, state: State, x: Float[Array, "B S S 3"]) -> Float[Array, "B classes"]:
     """Logits with running batch statistics."""
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return network.apply(variables, x, train=False)[0]

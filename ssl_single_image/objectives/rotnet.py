@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, Key, Shaped
 
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
@@ -35,7 +36,12 @@ def make(setup: common.Setup) -> Objective:
 
 
 def update(
-    setup: common.Setup, state: State, key: jax.Array, crops: jax.Array, *, axis_name: str | None
+    setup: common.Setup,
+    state: State,
+    key: Key[Array, ""],
+    crops: Float[Array, "B S S 3"],
+    *,
+    axis_name: str | None,
 ) -> tuple[State, Metrics]:
     """One optimisation step on this replica's crops (B, S, S, 3) in [0, 1]."""
     flip_key, dropout_key = jax.random.split(key)
@@ -53,7 +59,7 @@ def update(
     return common.update(setup, state, loss, axis_name)
 
 
-def rotations(crops: jax.Array) -> jax.Array:
+def rotations(crops: Shaped[Array, "B S S C"]) -> Shaped[Array, "4*B S S C"]:
     """Every crop in its four rotations.
 
     Args:
@@ -65,6 +71,6 @@ def rotations(crops: jax.Array) -> jax.Array:
     return jnp.concatenate([jnp.rot90(crops, turns, axes=(1, 2)) for turns in range(ROTATIONS)])
 
 
-def rotation_labels(count: int) -> jax.Array:
+def rotation_labels(count: int) -> Int32[Array, " views"]:
     """(4 count,) int32: the number of quarter turns of each view that `rotations` makes of `count` crops."""
     return jnp.repeat(jnp.arange(ROTATIONS, dtype=jnp.int32), count)

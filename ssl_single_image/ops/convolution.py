@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from ssl_single_image.ops import backend, winograd
 
@@ -17,8 +18,13 @@ FEW_CHANNELS = 16
 
 
 def conv2d(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: int, *, products: bool | None = None
-) -> jax.Array:
+    x: Float[Array, "B H W C"],
+    kernel: Float[Array, "k k C D"],
+    stride: int,
+    padding: int,
+    *,
+    products: bool | None = None,
+) -> Float[Array, "B Y X D"]:
     """Two-dimensional convolution (cross-correlation, as networks use the word).
 
     Args:
@@ -82,7 +88,9 @@ def _space_to_depth(
     return x.reshape(batch, rows, columns, depth), kernel.reshape(blocks, blocks, depth, features)
 
 
-def upsampling_conv2d(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def upsampling_conv2d(
+    x: Float[Array, "B H W C"], kernel: Float[Array, "k k C D"]
+) -> Float[Array, "B 2*H 2*W D"]:
     """Transposed convolution of stride 2 that doubles the sides: the input gradient of a `conv2d` that halves them.
 
     Computed as one convolution at the low resolution with a channel for each of the 2 x 2 pixels that an input

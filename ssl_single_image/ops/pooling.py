@@ -7,13 +7,14 @@ import functools
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from ssl_single_image.ops import backend, tiles
 
 
 def max_pool(
-    x: jax.Array, window: int, stride: int, padding: int = 0, *, separable: bool | None = None
-) -> jax.Array:
+    x: Float[Array, "B H W C"], window: int, stride: int, padding: int = 0, *, separable: bool | None = None
+) -> Float[Array, "B Y X C"]:
     """Maximum over windows; cells of the padding never win.
 
     Where cells of a window are equal, the first in reading order gets the gradient.
@@ -37,7 +38,9 @@ def max_pool(
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads)
 
 
-def average_pool(x: jax.Array, window: int, stride: int, padding: int = 0) -> jax.Array:
+def average_pool(
+    x: Float[Array, "B H W C"], window: int, stride: int, padding: int = 0
+) -> Float[Array, "B Y X C"]:
     """Mean over windows, the zeros of the padding included; sizes as `max_pool`'s."""
     for axis in (2, 1):
         x = functools.reduce(jnp.add, _cells(x, axis, window, stride, padding, 0.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int32, Key, UInt32
 
 from ssl_single_image.types import PyTree
 
@@ -17,7 +18,7 @@ def count(axis_name: str | None) -> int:
     return 1 if axis_name is None else lax.axis_size(axis_name)
 
 
-def place(axis_name: str | None) -> jax.Array:
+def place(axis_name: str | None) -> Int32[Array, ""]:
     """() int32: the place of this replica among all."""
     return jnp.int32(0) if axis_name is None else lax.axis_index(axis_name)
 
@@ -37,7 +38,7 @@ def gather(values: PyTree, axis_name: str | None) -> PyTree:
     return values if axis_name is None else lax.all_gather(values, axis_name, tiled=True)
 
 
-def take(x: jax.Array, indices: jax.Array, axis_name: str | None) -> jax.Array:
+def take(x: Float[Array, "n C"], indices: Int32[Array, " k"], axis_name: str | None) -> Float[Array, "k C"]:
     """Rows by global index, replica * n + row: x (n, C), indices (k,) int32 -> (k, C), the same everywhere."""
     local = indices - place(axis_name) * len(x)
     inside = (local >= 0) & (local < len(x))
@@ -45,18 +46,18 @@ def take(x: jax.Array, indices: jax.Array, axis_name: str | None) -> jax.Array:
     return total(jnp.where(inside[:, None], rows, 0), axis_name)
 
 
-def positions(batch_size: int, axis_name: str | None) -> jax.Array:
+def positions(batch_size: int, axis_name: str | None) -> UInt32[Array, " B"]:
     """(B,) uint32: the places of this replica's examples in the global batch."""
     local = batch_size // count(axis_name)
     first = 0 if axis_name is None else place(axis_name) * local
     return jnp.asarray(first + jnp.arange(local), jnp.uint32)
 
 
-def position_keys(key: jax.Array, batch_size: int, axis_name: str | None) -> jax.Array:
+def position_keys(key: Key[Array, ""], batch_size: int, axis_name: str | None) -> Key[Array, " B"]:
     """(B,) keys, one an example; each depends on the place in the global batch and not on the replica."""
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(positions(batch_size, axis_name))
 
 
-def replica_key(key: jax.Array, axis_name: str | None) -> jax.Array:
+def replica_key(key: Key[Array, ""], axis_name: str | None) -> Key[Array, ""]:
     """A key of this replica's own, for randomness that has no place in the global batch (dropout)."""
     return key if axis_name is None else jax.random.fold_in(key, place(axis_name))

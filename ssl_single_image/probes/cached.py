@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float, Int32
 
 from ssl_single_image import augment
 from ssl_single_image.keys import Stream, stream
@@ -33,8 +34,8 @@ class Cache:
       label: (N,) int32; -1 marks padding, always at the end.
     """
 
-    features: dict[str, jax.Array]
-    label: jax.Array
+    features: dict[str, Float[Array, "N _"]]
+    label: Int32[Array, " N"]
 
 
 def empty_state(setup: linear.Setup, encoder: EncoderVariables, images: int, dtype: Any) -> State:

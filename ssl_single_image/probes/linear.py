@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image import augment, keys, models
 from ssl_single_image.images import atlas_from_batch
@@ -35,7 +36,8 @@ from ssl_single_image.types import (
 MOMENTUM, EPSILON = 0.9, 1e-5
 TESTS = ("centre", "ten_crop")
 
-Features = Mapping[str, jax.Array]
+Features = Mapping[str, Float[Array, "B _"]]
+"""Layer -> its features, (B, F)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,19 +142,19 @@ def variables(encoder: EncoderVariables) -> dict[str, PyTree]:
     return jax.tree.map(jnp.array, {"params": encoder.params, "batch_stats": encoder.batch_stats})
 
 
-def random_views(keys: jax.Array, batch: Batch, crop: augment.CropSpec) -> jax.Array:
+def random_views(keys: Key[Array, " B"], batch: Batch, crop: augment.CropSpec) -> Float[Array, "B S S 3"]:
     """One view of every image, drawn from its key: (B, S, S, 3) in [0, 1]."""
     return augment.render_views(atlas_from_batch(batch.image, batch.extent), keys, crop)
 
 
-def central_views(batch: Batch, size: int) -> jax.Array:
+def central_views(batch: Batch, size: int) -> Float[Array, "B S S 3"]:
     """The largest central square of every image at `size` pixels: (B, size, size, 3) in [0, 1]."""
     return augment.render_centres(atlas_from_batch(batch.image, batch.extent), size)
 
 
 def encode(
-    setup: Setup, encoder: Mapping[str, PyTree], x: jax.Array, dtype: Any = None
-) -> dict[str, jax.Array]:
+    setup: Setup, encoder: Mapping[str, PyTree], x: Float[Array, "B S S 3"], dtype: Any = None
+) -> dict[str, Float[Array, "B _"]]:
     """Pooled features of every layer of the frozen encoder: (B, S, S, 3) in [0, 1] -> layer -> (B, F).
 
     They are of type `dtype`, by default the setup's.
@@ -165,7 +167,9 @@ def encode(
     return lax.stop_gradient(pooling.flatten(setup.pools, taps, dtype or setup.dtype))
 
 
-def moments(features: Features, axis_name: str | None) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+def moments(
+    features: Features, axis_name: str | None
+) -> tuple[dict[str, Float[Array, " _"]], dict[str, Float[Array, " _"]]]:
     """Mean and (biased) variance of every feature over the global batch, in two passes."""
 
     def mean_over_batch(x: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
@@ -176,23 +180,25 @@ def moments(features: Features, axis_name: str | None) -> tuple[dict[str, jax.Ar
     return mean, mean_over_batch({layer: (f - mean[layer][None]) ** 2 for layer, f in features.items()})
 
 
-def normalise(x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
+def normalise(
+    x: Float[Array, "B F"], mean: Float[Array, " F"], var: Float[Array, " F"]
+) -> Float[Array, "B F"]:
     """Batch norm without affine parameters, in the type of the statistics."""
     return (x.astype(mean.dtype) - mean[None]) * lax.rsqrt(var + EPSILON)[None]
 
 
-def standardise(state: State, features: Features) -> dict[str, jax.Array]:
+def standardise(state: State, features: Features) -> dict[str, Float[Array, "B _"]]:
     """`normalise` by the statistics in the state."""
     return {layer: normalise(f, **state.batch_stats[layer]) for layer, f in features.items()}
 
 
-def heads(params: PyTree, x: Features) -> dict[str, jax.Array]:
+def heads(params: PyTree, x: Features) -> dict[str, Float[Array, "B classes"]]:
     """Logits of every layer: (B, F) -> (B, classes)."""
     return {layer: x[layer] @ p["kernel"] + p["bias"][None] for layer, p in params.items()}
 
 
 def update(
-    setup: Setup, state: State, x: Features, label: jax.Array, axis_name: str | None
+    setup: Setup, state: State, x: Features, label: Int32[Array, " B"], axis_name: str | None
 ) -> tuple[State, Metrics]:
     """One optimiser update of all heads; metrics are this replica's.
 
@@ -212,7 +218,7 @@ def update(
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), measured
 
 
-def metrics(logits: Mapping[str, jax.Array], label: jax.Array) -> Metrics:
+def metrics(logits: Mapping[str, Float[Array, "B classes"]], label: Int32[Array, " B"]) -> Metrics:
     """Cross-entropy, top-1 and top-5 hits of every layer as (sum, count); labels of -1 count nothing.
 
     With fewer than five classes, top-5 takes as many as there are.
@@ -231,8 +237,10 @@ def metrics(logits: Mapping[str, jax.Array], label: jax.Array) -> Metrics:
 
 
 def ten_crop(
-    predict: Callable[[jax.Array], dict[str, jax.Array]], size: int, batch: Batch
-) -> dict[str, jax.Array]:
+    predict: Callable[[Float[Array, "B S S 3"]], dict[str, Float[Array, "B classes"]]],
+    size: int,
+    batch: Batch,
+) -> dict[str, Float[Array, "B classes"]]:
     """Logits averaged over ten views of every image, one after the other to spare memory.
 
     Args:

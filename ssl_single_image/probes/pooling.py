@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from ssl_single_image.ops.pooling import max_pool
 from ssl_single_image.types import InputError
@@ -24,7 +25,7 @@ class Adaptive:
 
     side: int
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B Y X C"]:
         return self._along(self._along(x, 1), 2)
 
     def _along(self, x: jax.Array, axis: int) -> jax.Array:
@@ -41,7 +42,7 @@ class Window:
     stride: int
     padding: int = 0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B Y X C"]:
         return max_pool(x, self.window, self.stride, self.padding)
 
 
@@ -78,8 +79,8 @@ def features(pool: Pool, shape: Shape) -> int:
 
 
 def flatten(
-    pools: Mapping[str, Pool], taps: Mapping[str, jax.Array], dtype: Any = None
-) -> dict[str, jax.Array]:
+    pools: Mapping[str, Pool], taps: Mapping[str, Float[Array, "B _ _ _"]], dtype: Any = None
+) -> dict[str, Float[Array, "B _"]]:
     """Pools every layer: (B, H, W, C) -> (B, features), in `dtype` or the activations' own."""
     pooled = {layer: pool(taps[layer]) for layer, pool in pools.items()}
     return {layer: x.reshape(x.shape[0], -1).astype(dtype or x.dtype) for layer, x in pooled.items()}

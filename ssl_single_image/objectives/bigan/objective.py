@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Float, Key
 
 from ssl_single_image import models
 from ssl_single_image.images import Atlas
@@ -91,7 +92,12 @@ def init_state(setup: common.Setup, key: jax.Array) -> State:
 
 
 def update(
-    setup: common.Setup, state: State, key: jax.Array, crops: jax.Array, *, axis_name: str | None
+    setup: common.Setup,
+    state: State,
+    key: Key[Array, ""],
+    crops: Float[Array, "B S S 3"],
+    *,
+    axis_name: str | None,
 ) -> tuple[State, Metrics]:
     """One step on this replica's crops (B, S, S, 3) in [0, 1]: one forward pass, then all three updates.
 
@@ -161,25 +167,31 @@ def update(
     return _with_means(state, options.ema), metrics
 
 
-def discriminator_loss(logits: tuple[jax.Array, jax.Array], smoothing: float = 0.0) -> jax.Array:
+def discriminator_loss(
+    logits: tuple[Float[Array, " B"], Float[Array, " B"]], smoothing: float = 0.0
+) -> Float[Array, ""]:
     """Half the mean cross-entropies of D's logits (B,) for (crops, generated), labels 1 - smoothing and 0."""
     real, made = logits
     entropy = optax.sigmoid_binary_cross_entropy
     return (entropy(real, jnp.full_like(real, 1 - smoothing)).mean() + entropy(made, 0 * made).mean()) / 2
 
 
-def pair_loss(logits: tuple[jax.Array, jax.Array]) -> jax.Array:
+def pair_loss(logits: tuple[Float[Array, " B"], Float[Array, " B"]]) -> Float[Array, ""]:
     """The loss of E and G: `discriminator_loss` with the labels exchanged."""
     return discriminator_loss((logits[1], logits[0]))
 
 
-def diversity(made: jax.Array, images: jax.Array) -> jax.Array:
+def diversity(made: Float[Array, "B S S 3"], images: Float[Array, "B S S 3"]) -> Float[Array, ""]:
     """Standard deviation of generated pixels over the batch relative to that of crops: 0 if all images are one."""
     return made.std(0).mean() / (images.std(0).mean() + 1e-6)
 
 
 def measure(
-    setup: common.Setup, state: State, crops: jax.Array, z: jax.Array, axis_name: str | None
+    setup: common.Setup,
+    state: State,
+    crops: Float[Array, "B S S 3"],
+    z: Float[Array, "B latent"],
+    axis_name: str | None,
 ) -> Metrics:
     """D's loss and accuracy, and how well E and G invert each other on this replica's crops and z.
 

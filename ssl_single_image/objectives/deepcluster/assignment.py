@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, Key, UInt32
 
 from ssl_single_image import augment
 from ssl_single_image.parallel import replicas
@@ -20,9 +21,9 @@ class Clusters(NamedTuple):
       spread: (k,) float32, mean squared distance of its members to its centroid.
     """
 
-    members: jax.Array
-    starts: jax.Array
-    spread: jax.Array
+    members: Int32[Array, " d"]
+    starts: Int32[Array, " k+1"]
+    spread: Float[Array, " k"]
 
     @property
     def sizes(self) -> jax.Array:
@@ -45,7 +46,11 @@ def blocks(crops: int, clusters: int) -> Clusters:
 
 
 def from_labels(
-    labels: jax.Array, distances: jax.Array, crops: int, clusters: int, axis_name: str | None
+    labels: Int32[Array, " n"],
+    distances: Float[Array, " n"],
+    crops: int,
+    clusters: int,
+    axis_name: str | None,
 ) -> Clusters:
     """The assignment of d crops from each replica's part of them, in order.
 
@@ -65,7 +70,9 @@ def from_labels(
     return Clusters(members, starts, spread / jnp.maximum(sizes, 1).astype(spread.dtype))
 
 
-def uniform_sample(clusters: Clusters, key: jax.Array, places: jax.Array) -> tuple[jax.Array, jax.Array]:
+def uniform_sample(
+    clusters: Clusters, key: Key[Array, ""], places: UInt32[Array, " B"]
+) -> tuple[Int32[Array, " B"], Int32[Array, " B"]]:
     """Part of an epoch in which every non-empty cluster comes equally often.
 
     As in the published code, each of m non-empty clusters is drawn d // m + 1 times, without replacement where it is

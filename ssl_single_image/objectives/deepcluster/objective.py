@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image import augment
 from ssl_single_image.images import Atlas, atlas_from_batch
@@ -78,7 +79,7 @@ def epoch_steps(setup: common.Setup) -> int:
 
 def training_crops(
     setup: common.Setup, state: State, atlas: Atlas, axis_name: str | None
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "B S S 3"], Int32[Array, " B"]]:
     """This replica's crops of one step, (B, S, S, 3) in [0, 1], and their clusters (B,) int32."""
     every = epoch_steps(setup)
     epoch, first = state.step // every, state.step % every * setup.batch_size
@@ -92,9 +93,9 @@ def training_crops(
 def update(
     setup: common.Setup,
     state: State,
-    key: jax.Array,
-    crops: jax.Array,
-    labels: jax.Array,
+    key: Key[Array, ""],
+    crops: Float[Array, "B S S 3"],
+    labels: Int32[Array, " B"],
     *,
     axis_name: str | None,
 ) -> tuple[State, Metrics]:

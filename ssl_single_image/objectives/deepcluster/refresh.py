@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jaxtyping import Array, Float, Integer
 
 from ssl_single_image import augment, clustering, keys, models
 from ssl_single_image.images import Atlas
@@ -93,8 +94,10 @@ def refresh(
     return restart_top(setup, state, top_key).replace(extras=new), metrics
 
 
-def features(setup: common.Setup, state: State, atlas: Atlas, indices: jax.Array) -> jax.Array:
-    """(B, D) float32, what is clustered: features of crops (B,) of the data set, by running statistics."""
+def features(
+    setup: common.Setup, state: State, atlas: Atlas, indices: Integer[Array, " B"]
+) -> Float[Array, "B D"]:
+    """(B, D) float32, what is clustered, of crops (B,) of the data set, by running statistics."""
     crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return _extract(setup, variables, setup.normalise(setup.widened(crops)))
