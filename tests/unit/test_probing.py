@@ -160,7 +160,8 @@ def test_the_rate_falls_at_fractions_of_the_run():
     params = {"w": jnp.zeros(1)}
     state, rates = optimizer.init(params), []
     for _ in range(2 * (60 // 8)):
-        change, state = optimizer.update({"w": jnp.ones(1)}, state, params)
+        with jax.numpy_dtype_promotion("standard"):
+            change, state = optimizer.update({"w": jnp.ones(1)}, state, params)
         rates.append(-float(change["w"][0]))
     np.testing.assert_allclose(rates, [0.5] * 7 + [0.05] * 7, rtol=1e-6)
 
