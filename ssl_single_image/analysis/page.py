@@ -44,8 +44,11 @@ _PAGE = """\
 <h2>Linear probes</h2>
 <p>A linear classifier on the frozen features of every layer. The best of each layer is in bold.
 The same numbers: <a href="probes.md">Markdown</a>, <a href="probes.csv">CSV</a>, <a href="probes.json">JSON</a>.</p>
+{% for line in apart %}
+<p>{{ line }}</p>
+{% endfor %}
 {% for probe in probes %}
-<h3>{{ probe.name }}</h3>
+<h3>{% if probes|length > 1 %}Table {{ loop.index }}: {% endif %}{{ probe.name }}</h3>
 <p>{{ probe.setting }}.</p>
 {% for t in probe.tables %}
 <p>{{ t.caption }}</p>

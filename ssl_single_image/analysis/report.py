@@ -42,13 +42,14 @@ def build(folder: Path, runs: Sequence[Path]) -> None:
             probes.append(_read_probe(path))
         else:
             pretrained.append(_pretraining(path, name, files))
-    sections = [_probe(probe, number, files) for number, probe in enumerate(tables.merge(probes), 1)]
+    merged = tables.merge(probes)
+    sections = [_probe(probe, number, files) for number, probe in enumerate(merged, 1)]
     if probes:
-        merged = tables.merge(probes)
         files["probes.md"] = "\n".join(tables.full_markdown(probe) for probe in merged)
         files["probes.csv"] = tables.to_csv(merged)
         files["probes.json"] = json.dumps(merged, indent=2) + "\n"
     content = {"title": "Self-supervision from a single image", "probes": sections, "runs": pretrained}
+    content["apart"] = tables.apart(merged)
     files["index.html"] = page.render(content)
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():

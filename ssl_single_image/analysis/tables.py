@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from ssl_single_image.runs import workdir
+
 Probe = Mapping[str, Any]
 """What `probe.json` holds."""
 
 NAMES = {"top1": "top-1", "top5": "top-5"}
-COMPARABLE = ("dataset", "kind", "protocol", "test", "size", "train_images", "test_images", "chance")
-"""What must agree for results to stand in one table."""
+RECIPE = ("kind", "protocol", "test", "size", "train_images", "test_images", "chance", "config", "data")
+"""What must agree for results to stand in one table: all of the probe's config, and the images."""
 
 
 def layers(probe: Probe) -> list[str]:
@@ -85,16 +88,31 @@ def to_csv(probes: Iterable[Probe]) -> str:
 
 
 def merge(probes: Iterable[Probe]) -> list[dict[str, Any]]:
-    """Joins the results that can be compared, see COMPARABLE.
+    """Joins the results that can be compared, see RECIPE.
 
     A result that occurs twice, number for number, is kept once.
     """
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    merged: dict[str, dict[str, Any]] = {}
     for probe in probes:
-        key = tuple(probe.get(name) for name in COMPARABLE)
+        key = json.dumps([probe["dataset"] if "data" not in probe else "", recipe(probe)], sort_keys=True)
         into = merged.setdefault(key, {**probe, "results": []})
         into["results"] += [result for result in probe["results"] if result not in into["results"]]
     return list(merged.values())
+
+
+def recipe(probe: Probe) -> dict[str, Any]:
+    """All that decides the numbers of a probe but the encoders: what must agree for a comparison."""
+    return {name: probe.get(name) for name in RECIPE}
+
+
+def apart(merged: Sequence[Probe]) -> list[str]:
+    """Why each of several tables is not one with the first: the fields in which their probes differ, a line a table."""
+    lines = []
+    for number, probe in enumerate(merged[1:], 2):
+        changed = workdir.differences(recipe(merged[0]), recipe(probe))
+        told = {_told(name, *pair): None for name, pair in changed.items()}
+        lines.append(f"Table {number} stands apart from table 1: {'; '.join(told)}.")
+    return lines
 
 
 def gains(probe: Probe) -> dict[str, Any] | None:
@@ -133,6 +151,13 @@ def is_random(result: Mapping[str, Any]) -> bool:
 def _spec(result: Mapping[str, Any]) -> Any:
     """The whole encoder spec of a result; of results written before it was recorded, the backbone's name."""
     return result.get("encoder", result["backbone"])
+
+
+def _told(name: str, old: Any, new: Any) -> str:
+    """A difference in words; of the images it is enough that they are others."""
+    if name.startswith("data.") or name in ("chance", "test_images", "train_images"):
+        return "its images are others"
+    return f"{name.removeprefix('config.')} is {new} instead of {old}"
 
 
 def _percent(value: Any) -> str:

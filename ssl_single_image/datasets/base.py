@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
@@ -132,6 +133,29 @@ class MemorySplit:
 
     def _take(self, indices: np.ndarray) -> Batch:
         return numpy_batch(self.image[indices], self.label[indices], self.extent[indices])
+
+
+SAMPLED = 256
+"""Images of a split that its identity is computed from."""
+
+
+def identity(labelled: LabelledSet) -> dict[str, Any]:
+    """What tells a labelled set from another of its name, JSON-able: classes, counts, and a hash of some images.
+
+    The first images of each split are hashed as they are decoded, with their labels.
+    """
+    splits = {"train": labelled.train, "test": labelled.test}
+    return {"classes": list(labelled.classes)} | {
+        name: {"images": len(split), "sha256": _digest(split)} for name, split in splits.items()
+    }
+
+
+def _digest(split: Split) -> str:
+    batch = next(split.batches(min(SAMPLED, len(split))))
+    digest = hashlib.sha256()
+    for part in (batch.image, batch.label, batch.extent):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()
 
 
 def padded(batch: Batch, count: int, size: int) -> Batch:

@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 
 from ssl_single_image import probes
+from ssl_single_image.datasets import base
 from ssl_single_image.probes.plan import ProbePlan
+
+UNNAMED = ("dataset", "data_dir")
+"""Fields of a probe's config that name the data: what the data are is recorded beside them."""
 
 
 def run(plan: ProbePlan) -> dict[str, Any]:
@@ -49,5 +53,7 @@ def run(plan: ProbePlan) -> dict[str, Any]:
         "test_images": plan.test_images,
         "size": plan.setups[0].encoder.size,
         "test": plan.setups[0].test,
+        "config": {name: value for name, value in plan.config.to_config().items() if name not in UNNAMED},
+        "data": base.identity(plan.data),
         "results": results,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,12 @@ def claim(workdir: Path, config: dict[str, Any], free: Iterable[str] = ()) -> No
         raise InputError(f"workdir {workdir}: is a file")
     path = workdir / CONFIG
     if path.exists():
-        difference = list(_differences(read(workdir), json.loads(json.dumps(config)), set(free)))
-        if difference:
-            raise InputError(f"workdir {workdir} holds a run of another config: {'; '.join(difference)}")
+        changed = differences(read(workdir), json.loads(json.dumps(config)), set(free))
+        if changed:
+            listed = "; ".join(
+                f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items()
+            )
+            raise InputError(f"workdir {workdir} holds a run of another config: {listed}")
     workdir.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(config, indent=2) + "\n")
 
@@ -59,12 +62,21 @@ def read(workdir: Path) -> dict[str, Any]:
         raise InputError(f"workdir {workdir}: no readable {CONFIG} ({error})") from error
 
 
-def _differences(old: dict[str, Any], new: dict[str, Any], free: set[str], prefix: str = "") -> Iterator[str]:
-    for key in sorted(old.keys() | new.keys()):
-        if key in free:
-            continue
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], free: Iterable[str] = ()
+) -> dict[str, tuple[Any, Any]]:
+    """Dotted field -> its values in two configs, where they differ; "absent" where one has no such field.
+
+    Args:
+      old: JSON-able and nested.
+      new: likewise.
+      free: top-level fields that are not compared.
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in sorted((old.keys() | new.keys()) - set(free)):
         before, after = old.get(key, "absent"), new.get(key, "absent")
-        if isinstance(before, dict) and isinstance(after, dict):
-            yield from _differences(before, after, set(), f"{prefix}{key}.")
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found |= {f"{key}.{name}": pair for name, pair in differences(before, after).items()}
         elif before != after:
-            yield f"{prefix}{key} was {json.dumps(before)}, is {json.dumps(after)}"
+            found[key] = (before, after)
+    return found

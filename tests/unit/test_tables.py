@@ -85,6 +85,32 @@ def test_merge_joins_only_what_can_be_compared():
     assert len(first["results"]) == 1  # the input is left alone
 
 
+def recorded(*results: dict, config: dict | None = None, data: str = "a") -> dict:
+    """A probe as it is written today, with its config and the identity of its images."""
+    whole = {"epochs": 20, "max_features": 3072, "optimizer": {"learning_rate": 0.01}} | (config or {})
+    return probe(*results, kind="linear", config=whole, data={"test": {"sha256": data}})
+
+
+def test_probes_of_different_recipes_never_share_a_table():
+    first = recorded(result("runs/a", 60.0))
+    for change in ({"epochs": 2}, {"max_features": 100}, {"seed": 1}, {"optimizer": {"learning_rate": 0.1}}):
+        merged = tables.merge([first, recorded(result("random:alexnet32", 20.0), config=change)])
+        assert len(merged) == 2
+        assert all(tables.gains(one) is None for one in merged)
+        (line,) = tables.apart(merged)
+        assert line.startswith("Table 2 stands apart from table 1: ")
+        assert next(iter(change)) in line
+    assert tables.apart(tables.merge([first, recorded(data="b")])) == [
+        "Table 2 stands apart from table 1: its images are others."
+    ]
+
+
+def test_the_same_images_under_another_name_are_compared():
+    renamed = recorded(result("runs/b", 61.0)) | {"dataset": "tfds:packed"}
+    (merged,) = tables.merge([recorded(result("runs/a", 60.0)), renamed])
+    assert [one["checkpoint"] for one in merged["results"]] == ["runs/a", "runs/b"]
+
+
 def test_gains_compare_networks_of_the_whole_same_spec():
     plain, sobel = ({"backbone": "alexnet32", "options": {"sobel": value}} for value in (False, True))
     gains = tables.gains(
