@@ -94,7 +94,10 @@ def no_words(args: flags.FlagValues, command: str) -> None:
       InputError: there is one.
     """
     if args.positional:
-        raise InputError(f"{args.positional[0]!r}: {command} takes flags only, such as --workdir=runs/a")
+        hint = "; quote a pattern of files, or the shell fills it in" if "image" in args else ""
+        raise InputError(
+            f"{args.positional[0]!r}: {command} takes flags only, such as --workdir=runs/a{hint}"
+        )
 
 
 def one_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ def main(args: flags.FlagValues) -> None:
     from ssl_single_image.experiments import cropping, presets
     from ssl_single_image.images import builtin
 
+    common.no_words(args, "sample")
     if args.image == f"{builtin.PREFIX}list":
         print(_list_of_photographs())
         return
@@ -39,7 +40,7 @@ def main(args: flags.FlagValues) -> None:
         alone=args.alone,
         title=f"preset {args.preset}, ",
     )
-    images.save_image(sheet, args.out)
+    cropping.save_crops(sheet, args.image, args.out)
     logging.info("wrote %s (%d x %d pixels)", args.out, sheet.width, sheet.height)
 
 

@@ -98,9 +98,37 @@ def export_crops(
     layout = layouts.choose(Path(target), form, spec, count)
     record = {"crop": spec.to_config(), "seed": seed, "count": count, "format": type(layout).__name__}
     record |= {"encoding": layout.encoding, "sources": [source.record() for source in sources]}
-    workdir.claim(layout.root, record)
-    export.export(images.build_atlas([s.pixels for s in sources]), spec, seed, count, layout)
+    _refuse_foreign(layout.root)
+    with workdir.held(layout.root):
+        workdir.claim(layout.root, record)
+        export.export(images.build_atlas([s.pixels for s in sources]), spec, seed, count, layout)
     return Path(target)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Crops are not mixed into a folder that some other program filled.
+
+    Raises:
+      InputError: the folder has files in it, and no record of an export.
+    """
+    if (
+        folder.is_dir()
+        and not (folder / workdir.CONFIG).exists()
+        and next(folder.iterdir(), None) is not None
+    ):
+        raise InputError(f"{folder}: holds files that no export wrote; give an empty folder or a new name")
+
+
+def save_crops(sheet: Image.Image, source: str, out: str | Path) -> None:
+    """Writes a sheet as an image file.
+
+    Raises:
+      InputError: the file is the source itself, or can't be written.
+    """
+    place = Path(out).resolve()
+    if any(Path(image.name).resolve() == place for image in images.load_source(source)):
+        raise InputError(f"{out}: is the source image itself; give another file for the sheet")
+    images.save_image(sheet, out)
 
 
 def checked_source(source: str, spec: augment.CropSpec, seed: int) -> list[images.SourceImage]:

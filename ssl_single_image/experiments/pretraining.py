@@ -19,12 +19,14 @@ from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.results import Run
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.runs import workdir
+from ssl_single_image.runs import checkpoint, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import Batch, Objective, PyTree, State
 
-FREE = ("log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "data_dir")
-"""Config keys that a resumed run may change: none of them touches the parameters."""
+FREE = ("steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "data_dir")
+"""Config keys that a resumed run may change: none of them touches the parameters reached so far."""
+LEAVINGS = ("checkpoints", "metrics.jsonl", "timings.jsonl", "events.*", "*.png")
+"""What a run leaves in its workdir before its first checkpoint."""
 SAMPLES = 48
 """Crops drawn in samples.png, until the objective draws samples of its own."""
 SCALE = 2
@@ -52,21 +54,50 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
     data, classes, origin = _labelled(settings, used) if settings.entry.labelled else _single_image(settings)
     objective = settings.entry.make(settings.setup(classes))
     record = settings.to_config() | {"inputs": origin}
-    workdir.claim(place, record, FREE)
-    loop.train(
-        objective,
-        settings,
-        data,
-        seed=settings.seed,
-        workdir=place,
-        config=record,
-        schedule=settings.schedule,
-        devices=used,
-        draw=_drawing(objective, data.example, settings.seed),
-        started=lambda: _draw_crops(settings, place),
-    )
+    with workdir.held(place):
+        _claim(place, record)
+        loop.train(
+            objective,
+            settings,
+            data,
+            seed=settings.seed,
+            workdir=place,
+            config=record,
+            schedule=settings.schedule,
+            devices=used,
+            draw=_drawing(objective, data.example, settings.seed),
+            started=lambda: _draw_crops(settings, place),
+        )
     logging.info("complete: %d steps in %s", settings.steps, place)
     return Run(place)
+
+
+def _claim(folder: Path, record: dict[str, Any]) -> None:
+    """Makes the folder that of this run; a run of the same config but for its length is resumed.
+
+    Raises:
+      InputError: it holds a run of another config, or one that is longer already.
+    """
+    found = checkpoint.recorded(folder)
+    workdir.claim(
+        folder,
+        record,
+        FREE,
+        recorded=found[1] if found else None,
+        results=found is not None,
+        leavings=LEAVINGS,
+    )
+    if found is None:
+        return
+    step, before = found
+    if record["steps"] < step:
+        raise InputError(f"steps = {record['steps']}: the run in {folder} is at step {step} already")
+    if record["steps"] != before["steps"]:
+        logging.warning(
+            "the run gets %d steps instead of %d, and its schedule with them",
+            record["steps"],
+            before["steps"],
+        )
 
 
 def choose_devices(count: int) -> list[jax.Device]:

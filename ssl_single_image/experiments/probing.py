@@ -51,13 +51,17 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
         exclude=pretrained_on(encoders),
     )
     plan = probes.make_plan(encoders, data, settings)
-    if folder is not None:
-        place = _free_of_pretraining(Path(folder))
-        workdir.claim(place, settings.to_config() | {"checkpoint": names}, FREE)
-    result = runner.run(plan)
-    if folder is not None and jax.process_index() == 0:
-        write(place, result)
-        logging.info("complete: %s", place / "probe.md")
+    if folder is None:
+        return ProbeTable(runner.run(plan))
+    place = _free_of_pretraining(Path(folder))
+    with workdir.held(place):
+        there = (place / "probe.json").exists()
+        record = settings.to_config() | {"checkpoint": names}
+        workdir.claim(place, record, FREE, results=there, leavings=("probe.*",))
+        result = runner.run(plan)
+        if jax.process_index() == 0:
+            write(place, result)
+            logging.info("complete: %s", place / "probe.md")
     return ProbeTable(result)
 
 

@@ -104,6 +104,21 @@ class CheckpointStore:
         self._manager.close()
 
 
+def recorded(workdir: Path) -> tuple[int, dict[str, Any]] | None:
+    """Step and config of the newest checkpoint in a workdir, None where there is none: what its results come from.
+
+    Raises:
+      InputError: it is damaged.
+    """
+    steps = finished(workdir / CHECKPOINTS)
+    return (steps[-1], read_meta(workdir / CHECKPOINTS / str(steps[-1]))["config"]) if steps else None
+
+
+def finished(folder: Path) -> list[int]:
+    """The steps of the whole checkpoints in a folder, ascending."""
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdecimal()) if folder.is_dir() else []
+
+
 def read_meta(place: Path) -> dict[str, Any]:
     """The `meta` item of the checkpoint in folder `place`.
 

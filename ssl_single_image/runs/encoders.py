@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ from jaxtyping import Array, Float, UInt8
 from ssl_single_image import augment, keys, models
 from ssl_single_image.errors import InputError
 from ssl_single_image.images import atlas_from_batch
-from ssl_single_image.runs.checkpoint import CHECKPOINTS, goodness, read_meta, restore_item, variables_of
+from ssl_single_image.runs.checkpoint import (
+    CHECKPOINTS,
+    finished,
+    goodness,
+    read_meta,
+    restore_item,
+    variables_of,
+)
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
 RANDOM = "random:"
@@ -160,11 +168,16 @@ def _split(reference: str) -> tuple[str, str, str]:
 
 
 def _pick(path: Path, wanted: str, reference: str) -> int:
-    steps = sorted(int(p.name) for p in path.iterdir() if p.name.isdecimal())
+    steps = finished(path)
     if not steps:
         raise InputError(f"checkpoint {reference}: no finished checkpoint in {path.name}/ yet")
     if wanted == "best":
-        return max(steps, key=lambda step: (goodness(read_meta(path / str(step))["metrics"]), step))
+        known = {step: goodness(read_meta(path / str(step))["metrics"]) for step in steps}
+        if max(known.values()) == -math.inf:
+            raise InputError(
+                f"checkpoint {reference}: no checkpoint was saved with an evaluation; name a step"
+            )
+        return max(steps, key=lambda step: (known[step], step))
     if wanted and not (wanted.isdecimal() and int(wanted) in steps):
         raise InputError(f"checkpoint {reference}: no step {wanted}; there are {', '.join(map(str, steps))}")
     return int(wanted) if wanted else steps[-1]

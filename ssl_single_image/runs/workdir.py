@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
-from collections.abc import Iterable, Mapping
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
 import jax
+from absl import logging
 
 from ssl_single_image.types import InputError
 
 CONFIG = "config.json"
+LOCK, HOLDER = ".lock", ".holder.json"
+"""The lock of a folder in use, and who holds it."""
+LEASE = 60.0
+"""Seconds without a sign of life after which a lock from another host is taken over."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -21,32 +33,114 @@ def write_whole(path: Path, content: str | bytes) -> None:
     temporary.replace(path)
 
 
-def claim(workdir: Path, config: dict[str, Any], free: Iterable[str] = ()) -> None:
-    """Makes `workdir` the folder of the run that `config` describes, or checks that it already is.
+@contextlib.contextmanager
+def held(workdir: Path) -> Iterator[None]:
+    """Holds `workdir`, which is made if need be, for this process: another one that wants it is refused.
 
-    Of several processes only the first looks and writes.
+    The lock is a file that its holder touches, so that it works on file systems of clusters. A lock of a dead process
+    is taken over: on this host at once, on another one when it has not been touched for LEASE seconds. Of several
+    processes of one run only the first holds it.
+
+    Raises:
+      InputError: another process holds it, or it can't be made.
+    """
+    if jax.process_index() != 0:
+        yield
+        return
+    make(workdir)
+    lease = filelock.SoftFileLease(workdir / LOCK, lease_duration=LEASE)
+    try:
+        lease.acquire(timeout=0)
+    except filelock.Timeout:
+        _wait_for(lease, workdir)
+    me = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+    write_whole(workdir / HOLDER, json.dumps(me))
+    try:
+        yield
+    finally:
+        (workdir / HOLDER).unlink(missing_ok=True)
+        lease.release()
+
+
+def _wait_for(lease: filelock.SoftFileLease, workdir: Path) -> None:
+    """Gives a holder on another host the time to show that it lives."""
+    try:
+        holder = json.loads((workdir / HOLDER).read_text())
+    except (OSError, ValueError):
+        holder = {}
+    told = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
+    refused = InputError(f"workdir {workdir}: is in use by {told}; wait for it or give another folder")
+    if holder.get("host") == socket.gethostname():
+        raise refused
+    logging.warning("workdir %s: held by %s; waiting %d s for a sign of life", workdir, told, 1.5 * LEASE)
+    try:
+        lease.acquire(timeout=1.5 * LEASE)
+    except filelock.Timeout as error:
+        raise refused from error
+
+
+def make(folder: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+      InputError: a file is in the way, or the place can't be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "permission denied")
+    except OSError as error:
+        in_the_way = next((str(p) for p in [folder, *folder.parents] if p.exists() and not p.is_dir()), "")
+        why = f"{in_the_way} is a file" if in_the_way else error.strerror or str(error)
+        raise InputError(f"workdir {folder}: can't be written to: {why}") from error
+
+
+def claim(
+    workdir: Path,
+    config: dict[str, Any],
+    free: Iterable[str] = (),
+    *,
+    recorded: Mapping[str, Any] | None = None,
+    results: bool = True,
+    leavings: Iterable[str] = (),
+) -> None:
+    """Makes `workdir` the folder of the run that `config` describes, or finds that it already is.
+
+    Of several processes only the first looks and writes. Call it while the folder is `held`, and last, when all that
+    can be wrong has been checked.
 
     Args:
       workdir: made if it is not there.
       config: JSON-able and nested.
       free: top-level keys that may differ, because they do not change the run's numbers.
+      recorded: the config that the results are known to come from; None: what config.json says.
+      results: whether the folder holds any; one of another config and without results is taken over.
+      leavings: patterns of what an attempt without results leaves; removed when its folder is taken over.
 
     Raises:
       InputError: the folder holds a run of another config (the differing keys are named), or is no folder.
     """
     if jax.process_index() != 0:
         return
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"workdir {workdir}: is a file")
+    make(workdir)
     path = workdir / CONFIG
-    if path.exists():
-        changed = differences(read(workdir), json.loads(json.dumps(config)), set(free))
-        if changed:
-            listed = "; ".join(
-                f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items()
-            )
+    before = (
+        recorded
+        if recorded is not None
+        else read(workdir)
+        if path.exists()
+        else json.loads(json.dumps(config))
+    )
+    changed = differences(before, json.loads(json.dumps(config)), free)
+    if changed:
+        listed = "; ".join(
+            f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items()
+        )
+        if results:
             raise InputError(f"workdir {workdir} holds a run of another config: {listed}")
-    workdir.mkdir(parents=True, exist_ok=True)
+        logging.warning("workdir %s: replaces an attempt without results (%s)", workdir, listed)
+        for old in [old for pattern in leavings for old in workdir.glob(pattern)]:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_whole(path, json.dumps(config, indent=2) + "\n")
 
 
