@@ -77,6 +77,14 @@ def test_encoder_references(tmp_path, encoder):
         load_encoder(f"{tmp_path}@4")
 
 
+def test_the_best_of_checkpoints_without_evaluation_is_refused(tmp_path, encoder):
+    store = CheckpointStore(tmp_path)
+    store.save(make_state(3), encoder, {}, {})
+    store.close()
+    with pytest.raises(InputError, match="@best: no checkpoint was saved with an evaluation"):
+        load_encoder(f"{tmp_path}@best")
+
+
 def test_untrained_references():
     first, again, other = (
         load_encoder(f"random:{name}") for name in ("alexnet32", "alexnet32@0", "alexnet32@1")

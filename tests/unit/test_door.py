@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import ssl_single_image as ssi
+from ssl_single_image.experiments.cropping import save_crops
 from ssl_single_image.experiments.results import ProbeTable, Run
 
 
@@ -44,6 +47,36 @@ def test_the_same_call_resumes_and_another_config_is_refused(run: Run) -> None:
     assert ssi.pretrain(_fields(run), run.folder).metrics == before
     with pytest.raises(ssi.InputError, match="seed was 0, is 3"):
         ssi.pretrain(_fields(run) | {"seed": 3}, run.folder)
+
+
+def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(run: Run, tmp_path: Path) -> None:
+    """With a constant rate: a schedule that hangs on the length is another one."""
+    fields = _fields(run) | {"optimizer": {"schedule": "constant"}, "steps": 2}
+    ssi.pretrain(fields, tmp_path / "run")
+    longer = ssi.pretrain(fields | {"steps": 3}, tmp_path / "run")
+    whole = ssi.pretrain(fields | {"steps": 3}, tmp_path / "whole")
+    for a, b in zip(*(jax.tree.leaves(one.encoder().encoder.params) for one in (longer, whole)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert longer.metrics == whole.metrics
+    with pytest.raises(ssi.InputError, match=r"steps = 1: the run in .* is at step 3 already"):
+        ssi.pretrain(fields | {"steps": 1}, tmp_path / "run")
+
+
+def test_a_lost_record_does_not_let_another_config_in(run: Run, tmp_path: Path) -> None:
+    """The checkpoint holds the config that its state comes from."""
+    shutil.copytree(run.folder, tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    with pytest.raises(ssi.InputError, match=r"source was .*coffee.* is .*astronaut"):
+        ssi.pretrain(_fields(run) | {"source": "builtin:astronaut"}, tmp_path / "run")
+
+
+def test_a_run_that_never_saved_gives_its_folder_to_another(run: Run, tmp_path: Path) -> None:
+    """Config and metrics of an attempt that was stopped before its first checkpoint."""
+    shutil.copytree(run.folder, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    again = ssi.pretrain(_fields(run) | {"seed": 3, "steps": 1}, tmp_path / "run")
+    assert [row["step"] for row in again.metrics] == [1]
+    assert again.config["seed"] == 3
 
 
 def _fields(run: Run) -> dict[str, object]:
@@ -104,6 +137,20 @@ def test_crops_can_be_looked_at_and_written(tmp_path: Path) -> None:
     assert len(list((tmp_path / "crops").glob("*/*.png"))) == 3
     with pytest.raises(ssi.InputError, match="count = 0"):
         ssi.show_crops("builtin:coffee", spec, count=0)
+
+
+def test_nothing_of_others_is_overwritten(tmp_path: Path) -> None:
+    spec = ssi.CropSpec.preset("paper", 16)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("dear")
+    with pytest.raises(ssi.InputError, match="holds files that no export wrote"):
+        ssi.export_crops("builtin:coffee", tmp_path / "letters", 3, spec)
+    photograph = tmp_path / "photograph.png"
+    Image.fromarray(ssi.load_source("builtin:coffee")[0].pixels).save(photograph)
+    before = photograph.read_bytes()
+    with pytest.raises(ssi.InputError, match="is the source image itself"):
+        save_crops(ssi.show_crops(str(photograph), spec, count=1), str(photograph), photograph)
+    assert photograph.read_bytes() == before
 
 
 def test_a_report_is_a_page(run: Run, tmp_path: Path) -> None:
