@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from ssl_single_image.runs.metrics import METRICS, read_metrics
 from ssl_single_image.types import InputError
 
 PROBE = "probe.json"
+MANIFEST = ".files.json"
+"""Which files a report wrote."""
 DRAWN = {
     "samples": "Samples: crops as the network sees them, or what it generates.",
     "clusters": "Crops by cluster.",
@@ -51,9 +53,22 @@ def build(folder: Path, runs: Sequence[Path]) -> None:
     content = {"title": "Self-supervision from a single image", "probes": sections, "runs": pretrained}
     content["apart"] = tables.apart(merged)
     files["index.html"] = page.render(content)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        workdir.write_whole(folder / name, data)
+    with workdir.held(folder):
+        _remove_former(folder, files)
+        files[MANIFEST] = json.dumps(sorted(files), indent=2) + "\n"
+        for name, data in files.items():
+            workdir.write_whole(folder / name, data)
+
+
+def _remove_former(folder: Path, files: Mapping[str, Any]) -> None:
+    """Removes what an earlier report in this folder wrote and this one does not."""
+    try:
+        former = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return
+    for name in former if isinstance(former, list) else []:
+        if isinstance(name, str) and Path(name).name == name and name not in files:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

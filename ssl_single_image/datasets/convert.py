@@ -91,14 +91,20 @@ class _FolderBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  
         self.name = name
         self._classes = classes
         self._splits = splits
+        # Said in the features, as for a set of one size: readers then leave its images as they are.
+        paths = [path for records in splits.values() for path in records.paths]
+        self._one_size = folder.one_size(paths) or (None, None)
         super().__init__(data_dir=data_dir, file_format=FILE_FORMAT)
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image": tfds.features.Image(shape=(*self._one_size, 3)),
             "label": tfds.features.ClassLabel(names=self._classes),
         }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+        # In the order of the folder, so that a probe of either sees the same images in the same order.
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features), disable_shuffling=True
+        )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
         return {split: self._generate_examples(records) for split, records in self._splits.items()}

@@ -47,7 +47,7 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
     """
     classes, splits = open_records(argument, data_dir)
     paths = [path for records in splits.values() for path in records.paths]
-    layout = Layout.choose(size, _one_size(paths))
+    layout = Layout.choose(size, one_size(paths))
     train, test = (
         open_split(records, layout, f"reading {argument}, {split}") for split, records in splits.items()
     )
@@ -105,7 +105,7 @@ def _subfolder(root: Path, names: Sequence[str]) -> Path:
     )
 
 
-def _one_size(paths: Sequence[Path]) -> tuple[int, int] | None:
+def one_size(paths: Sequence[Path]) -> tuple[int, int] | None:
     """(height, width) in all the headers, or None; done at the first difference, so rarely a long read."""
     common = None
     for path in paths:

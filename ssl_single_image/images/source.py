@@ -81,8 +81,11 @@ def _files(source: str) -> list[Path]:
         return [path]
     if not glob.has_magic(source):
         raise InputError(f"{source}: no such file or folder (builtin:list names the built-in photographs)")
-    found = sorted(glob.glob(str(path), recursive=True))
-    files = [Path(name) for name in found if os.path.isfile(name)]
+    found = filter(os.path.isfile, glob.glob(str(path), recursive=True))
+    shortest: dict[str, Path] = {}  # through links, and loops of links, one file can have many names
+    for name in sorted(found, key=lambda name: (name.count(os.sep), name)):
+        shortest.setdefault(os.path.realpath(name), Path(name))
+    files = sorted(shortest.values(), key=str)
     if not files:
         raise InputError(f"{source}: no file matches this pattern")
     return files

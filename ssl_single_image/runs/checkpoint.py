@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -37,7 +38,10 @@ class CheckpointStore:
             best_fn=goodness,
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(self._path, options=options)
+        try:
+            self._manager = ocp.CheckpointManager(self._path, options=options)
+        except Exception as error:  # Orbax reads what it finds there, and raises many types for damaged files
+            raise InputError(f"{self._path}: can't be opened, a file in it is damaged ({error})") from error
 
     @property
     def latest(self) -> int | None:
@@ -66,7 +70,7 @@ class CheckpointStore:
             return
         others = others or {}
         specs = {name: dataclasses.asdict(other.spec) for name, other in others.items()}
-        meta = {
+        meta: dict[str, Any] = {
             "encoder": dataclasses.asdict(encoder.spec),
             "encoders": specs,
             "config": config,
@@ -74,7 +78,9 @@ class CheckpointStore:
         }
         items = {"state": _as_dict(state), "encoder": variables_of(encoder)}
         items |= {f"encoder_{name}": variables_of(other) for name, other in others.items()}
-        saved = {name: ocp.args.StandardSave(_to_host(tree)) for name, tree in items.items()}
+        host = {name: _to_host(tree) for name, tree in items.items()}
+        meta["sha256"] = {name: digest(tree) for name, tree in host.items()} | {"meta": _meta_digest(meta)}
+        saved = {name: ocp.args.StandardSave(tree) for name, tree in host.items()}
         arguments = ocp.args.Composite(**saved, meta=ocp.args.JsonSave(meta))
         self._manager.save(step, args=arguments, metrics=metrics)
 
@@ -90,8 +96,8 @@ class CheckpointStore:
         step = self.latest
         if step is None:
             raise InputError(f"{self._path}: no checkpoint")
-        target = _as_dict(abstract)
-        restored = restore_item(self._path / str(step) / "state", target)
+        place = self._path / str(step)
+        restored = restore_item(place, "state", _as_dict(abstract), read_meta(place))
         return State(**jax.tree.map(jnp.asarray, restored))
 
     def wait(self) -> None:
@@ -127,15 +133,28 @@ def read_meta(place: Path) -> dict[str, Any]:
     """
     try:
         meta = json.loads((place / "meta" / "metadata").read_text())
-        return {key: meta[key] for key in ("encoder", "config", "metrics")} | {
-            "encoders": meta.get("encoders", {})
-        }
-    except (OSError, ValueError, KeyError) as error:
+        known = {key: dict(meta[key]) for key in ("encoder", "config", "metrics")}
+        known |= {key: dict(meta.get(key, {})) for key in ("encoders", "sha256")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"checkpoint {place}: its meta item is missing or damaged ({error})") from error
+    if known["sha256"].get("meta", _meta_digest(known)) != _meta_digest(known):
+        raise InputError(f"checkpoint {place}: its meta item is damaged (its checksum does not agree)")
+    return known
 
 
-def restore_item(place: Path, target: PyTree) -> PyTree:
-    """Reads one item, refusing any difference in names, shapes or dtypes from `target`."""
+def restore_item(folder: Path, item: str, target: PyTree, meta: Mapping[str, Any]) -> PyTree:
+    """Reads one item of the checkpoint in `folder`.
+
+    Args:
+      folder: of the checkpoint.
+      item: its name.
+      target: the shapes and dtypes that are wanted.
+      meta: of the checkpoint, with its checksums; older checkpoints have none.
+
+    Raises:
+      InputError: the item is missing or damaged, or differs from `target` in names, shapes or dtypes.
+    """
+    place = folder / item
     if not place.is_dir():
         raise InputError(f"checkpoint {place}: missing; the checkpoint is not whole, delete its folder")
     handler = ocp.StandardCheckpointHandler()
@@ -145,7 +164,10 @@ def restore_item(place: Path, target: PyTree) -> PyTree:
         if difference:
             raise InputError(f"checkpoint {place}: of another architecture: {difference}")
         host = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), target)
-        return handler.restore(place, args=ocp.args.StandardRestore(host))
+        restored = handler.restore(place, args=ocp.args.StandardRestore(host))
+        if digest(restored) != meta.get("sha256", {}).get(item, digest(restored)):
+            raise InputError(f"checkpoint {place}: damaged (its checksum does not agree)")
+        return restored
     except InputError:
         raise
     except Exception as error:  # Orbax and tensorstore raise many types for one cause: damaged files
@@ -156,6 +178,22 @@ def restore_item(place: Path, target: PyTree) -> PyTree:
         ) from error
     finally:
         handler.close()
+
+
+def digest(tree: PyTree) -> str:
+    """SHA-256 of the names, types, shapes and bytes of all leaves."""
+    total = hashlib.sha256()
+    for name, leaf in sorted(_named_leaves(tree).items()):
+        value = np.asarray(leaf)
+        total.update(f"{name} {_shape(value)}".encode())
+        total.update(np.ascontiguousarray(value).data.cast("B") if value.size else b"")
+    return total.hexdigest()
+
+
+def _meta_digest(meta: Mapping[str, Any]) -> str:
+    """SHA-256 of a meta item without its checksums, as JSON."""
+    content = {name: meta[name] for name in ("encoder", "encoders", "config", "metrics")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _difference(stored: PyTree, target: PyTree) -> str:

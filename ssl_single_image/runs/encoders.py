@@ -119,7 +119,7 @@ def _restore(place: Path, meta: dict[str, Any], name: str, reference: str) -> En
     spec = models.encoder_spec(**{"name": stored["backbone"], **_without(stored, "backbone")})
     abstract = jax.eval_shape(lambda key: variables_of(models.untrained(spec, key)), keys.unused())
     item = f"encoder_{name}" if name else "encoder"
-    return EncoderVariables(spec, **restore_item(place / item, abstract))
+    return EncoderVariables(spec, **restore_item(place, item, abstract, meta))
 
 
 def _untrained(reference: str) -> LoadedEncoder:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
+TIMINGS = "timings.jsonl"
 
 
 def add(total: Metrics | None, metrics: Metrics) -> Metrics:
@@ -50,16 +51,25 @@ class MetricsWriter:
         self._path = workdir / METRICS
         self._events: SummaryWriter | None = None
         if jax.process_index() == 0:
-            _drop_after(self._path, step)
+            for path in (self._path, self._path.with_name(TIMINGS)):
+                _drop_after(path, step)
             # Not above: it imports PyTorch where that is installed, 180 MiB that no other part of a run needs.
             from tensorboardX import SummaryWriter
 
             self._events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
+        """What the run computes: the same values whenever it is repeated or resumed."""
+        self._append(self._path, step, values)
+
+    def timings(self, step: int, values: Mapping[str, float]) -> None:
+        """What the clock says; in a file of its own, for no two runs agree on it."""
+        self._append(self._path.with_name(TIMINGS), step, values)
+
+    def _append(self, path: Path, step: int, values: Mapping[str, float]) -> None:
         if self._events is None:
             return
-        with self._path.open("a") as file:
+        with path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)

@@ -232,10 +232,11 @@ class _Run:
         values = metrics_lib.means(metrics, "refresh")
         seconds = time.perf_counter() - start
         self.refreshing += seconds
-        values["refresh/seconds"] = seconds
-        values["refresh/share_of_time"] = self.refreshing / (time.perf_counter() - self.began)
+        share = self.refreshing / (time.perf_counter() - self.began)
+        timings = {"refresh/seconds": seconds, "refresh/share_of_time": share}
         self.writer.write(step + 1, values)
-        logging.info("before step %d: %s", step + 1, _listed(values))
+        self.writer.timings(step + 1, timings)
+        logging.info("before step %d: %s", step + 1, _listed(values | timings))
         return state
 
     def _stopping(self, stop: StopRequest, log: bool) -> bool:

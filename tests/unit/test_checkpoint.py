@@ -1,5 +1,6 @@
 """Checkpoints: what goes in comes out, and what is damaged or foreign is refused."""
 
+import dataclasses
 import json
 import shutil
 
@@ -11,7 +12,7 @@ import pytest
 
 from ssl_single_image import models
 from ssl_single_image.runs import load_encoder
-from ssl_single_image.runs.checkpoint import CheckpointStore
+from ssl_single_image.runs.checkpoint import CheckpointStore, digest
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, State
 
 SPEC = EncoderSpec("alexnet32", {"sobel": False}, 32, models.MEAN, models.STD)
@@ -121,6 +122,30 @@ def test_another_architecture_is_refused(tmp_path, encoder):
         load_encoder(str(tmp_path))
 
 
+def test_one_flipped_byte_is_reported_as_damage(tmp_path, encoder):
+    """Of any file of a checkpoint: what is then loaded is as it was saved, or nothing is."""
+    save(tmp_path, encoder, 3)
+    rng, place = np.random.default_rng(0), tmp_path / "checkpoints" / "3"
+    kept = [p for p in sorted(place.rglob("*")) if p.is_file() and p.stat().st_size]
+    found = 0
+    for path in kept:
+        before = path.read_bytes()
+        for at in rng.integers(0, len(before), 3):
+            path.write_bytes(before[:at] + bytes([before[at] ^ 0x10]) + before[at + 1 :])
+            try:
+                loaded = load_encoder(str(tmp_path))
+                state = CheckpointStore(tmp_path).restore(jax.eval_shape(make_state))
+            except InputError:
+                found += 1
+                continue
+            same = zip(jax.tree.leaves(loaded.encoder.params), jax.tree.leaves(encoder.params), strict=True)
+            assert all(np.array_equal(a, b) for a, b in same)
+            assert loaded.meta["config"] == {"source": "builtin:coffee"}
+            assert digest(dataclasses.asdict(state)) == digest(dataclasses.asdict(make_state()))
+        path.write_bytes(before)
+    assert found > len(kept)
+
+
 def test_truncated_or_missing_files_are_refused(tmp_path, encoder):
     save(tmp_path, encoder, 3)
     item = tmp_path / "checkpoints" / "3" / "encoder"
@@ -181,7 +206,7 @@ def test_an_old_checkpoint_loads_by_the_names_it_was_stored_with(tmp_path, encod
     file = tmp_path / "checkpoints" / "3" / "meta" / "metadata"
     meta = json.loads(file.read_text())
     meta["encoder"] |= {"backbone": "cifar32", "options": {}}
-    del meta["encoders"]
+    del meta["encoders"], meta["sha256"]
     file.write_text(json.dumps(meta))
     assert load_encoder(str(tmp_path)).encoder.spec == SPEC
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ssl_single_image import datasets
 from ssl_single_image.cli import common
+from ssl_single_image.datasets.base import identity
 
 
 def run(*words: str) -> int:
@@ -43,6 +45,25 @@ def test_folder_is_converted_and_checked(
     assert "3 classes: cat, dog, owl" in out
     assert run("--folder", str(source), "--name", "pets", "--data_dir", data) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_packed_folder_has_the_pixels_of_the_folder(tmp_path: Path) -> None:
+    """Of images of one size, which are left alone, and of others, which are scaled."""
+    rng = np.random.default_rng(0)
+    for name, spread in (("alike", 1), ("mixed", 9)):
+        for split in ("train", "test"):
+            for kind in ("cat", "dog"):
+                folder = tmp_path / name / split / kind
+                folder.mkdir(parents=True)
+                for i in range(2):
+                    pixels = rng.integers(0, 256, (40, 40 + i % spread * 5, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(folder / f"{i}.png")
+        assert (
+            run("--folder", str(tmp_path / name), "--name", name, "--data_dir", str(tmp_path / "data")) == 0
+        )
+        loose = datasets.load(f"folder:{tmp_path / name}", size=32)
+        packed = datasets.load(f"tfds:{name}", data_dir=str(tmp_path / "data"), size=32)
+        assert identity(loose) == identity(packed)
 
 
 def test_damaged_image_stops_the_conversion(

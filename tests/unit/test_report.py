@@ -94,7 +94,7 @@ def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
     assert page.bold[:2] == ["64.0", "62.0"]
     assert ["source", "builtin:<cat>"] in page.rows  # escaped in the page
     assert ["last checkpoint", "step 20"] in page.rows
-    assert set(page.targets) == {p.name for p in out.iterdir()} - {"index.html"}
+    assert set(page.targets) == {p.name for p in out.iterdir()} - {"index.html", report.MANIFEST}
     for picture in out.glob("*.png"):
         assert picture.read_bytes().startswith(PNG)
     assert {p.name for p in out.glob("rotnet-*")} == {
@@ -116,6 +116,17 @@ def test_report_can_be_made_again_and_names_never_clash(tmp_path, pretrained):
         report.build(tmp_path / "report", [twin, twin])
     names = {p.name for p in (tmp_path / "report").glob("*-curves.png")}
     assert names == {"rotnet-curves.png", "rotnet-2-curves.png"}
+
+
+def test_a_report_made_again_keeps_nothing_it_no_longer_refers_to(tmp_path, pretrained):
+    other = make_probe(tmp_path / "p", result("a", 50.0))
+    out = tmp_path / "report"
+    report.build(out, [pretrained, other])
+    (out / "notes.txt").write_text("mine")
+    report.build(out, [other])
+    left = {path.name for path in out.iterdir()}
+    assert not [name for name in left if name.startswith("rotnet-")]
+    assert "notes.txt" in left
 
 
 def test_bad_folders_are_named_and_nothing_is_written(tmp_path, pretrained):

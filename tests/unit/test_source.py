@@ -65,3 +65,11 @@ def test_bad_sources(folder: Path) -> None:
     for source, message in cases.items():
         with pytest.raises(InputError, match=message):
             images.load_source(source)
+
+
+def test_a_pattern_counts_a_file_behind_loops_of_links_once(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "a" / "x.png")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a", target_is_directory=True)
+    (tmp_path / "a" / "y.png").symlink_to(tmp_path / "a" / "x.png")
+    assert [image.name for image in images.load_source(f"{tmp_path}/**/*.png")] == [f"{tmp_path}/a/x.png"]
