@@ -7,6 +7,7 @@ Arguments: `path`, and `protocol`: "cached" (features computed once, quick) or "
 
 import ml_collections
 
+from ssl_single_image.errors import InputError
 from ssl_single_image.experiments.presets import cached_probe, parse_arg, published_probe
 
 
@@ -14,5 +15,5 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     args = parse_arg(arg, path="", protocol="cached")
     protocols = {"cached": cached_probe, "published": published_probe}
     if args.protocol not in protocols:
-        raise ValueError(f"config argument protocol={args.protocol}: expected one of {', '.join(protocols)}")
+        raise InputError(f"config argument protocol={args.protocol}: expected one of {', '.join(protocols)}")
     return protocols[args.protocol](f"folder:{args.path}")

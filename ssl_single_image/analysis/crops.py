@@ -130,4 +130,5 @@ def _label(place: augment.Geometry, jitter: augment.Jitter, i: int) -> str:
     hue = float(jitter.hue[i])
     changed = hue != 0 or any(f != 1 for f in factors)
     colour = " ".join(f"{f:.1f}" for f in factors) + f" {hue:+.2f}" if changed else "true colours"
-    return f"#{i} {area} {height / width:.2f}\n{float(place.angle[i]):+.0f}°{shear} {flips}\n{colour}"
+    turn = f"{round(float(place.angle[i])) + 0:+d}°" if round(float(place.angle[i])) else "0°"
+    return f"#{i} {area} {height / width:.2f}\n{turn}{shear} {flips}\n{colour}"

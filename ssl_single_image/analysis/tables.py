@@ -16,6 +16,7 @@ Probe = Mapping[str, Any]
 """What `probe.json` holds."""
 
 NAMES = {"top1": "top-1", "top5": "top-5"}
+GAINS = "gain over the untrained network of the same encoder spec, points of top-1 accuracy"
 RECIPE = ("kind", "protocol", "test", "size", "train_images", "test_images", "chance", "config", "data")
 """What must agree for results to stand in one table: all of the probe's config, and the images."""
 
@@ -47,20 +48,22 @@ def grid(probe: Probe, metric: str = "top1") -> tuple[list[str], list[list[str |
 def markdown(probe: Probe, metric: str = "top1") -> str:
     """A Markdown table, the best of each layer in bold, with its setting above and chance as the last row."""
     header, rows = grid(probe, metric)
-    text: list[list[str]] = [[_code(str(row[0])), f"{row[1]:,}", *map(_percent, row[2:])] for row in rows]
+    show = _signed if probe.get("gains") else _percent
+    text: list[list[str]] = [[_code(str(row[0])), f"{row[1]:,}", *map(show, row[2:])] for row in rows]
     for column in range(2, len(header)):
         for row in best_rows(rows, column):
             text[row][column] = f"**{text[row][column]}**"
-    if metric == "top1":
+    if metric == "top1" and not probe.get("gains"):
         text.append(["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)])
     align = ["left", *["right"] * (len(header) - 1)]
     table = tabulate(text, header, tablefmt="pipe", colalign=align, disable_numparse=True)
-    return f"{setting(probe)}; {NAMES[metric]} accuracy, %\n\n{table}\n"
+    caption = GAINS if probe.get("gains") else f"{NAMES[metric]} accuracy, %"
+    return f"{setting(probe)}; {caption}\n\n{table}\n"
 
 
 def full_markdown(probe: Probe) -> str:
     """The tables of top-1 and, where there are more than five classes, of top-5 accuracy."""
-    metrics = ["top1", "top5"] if probe["classes"] > 5 else ["top1"]
+    metrics = ["top1", "top5"] if probe["classes"] > 5 and not probe.get("gains") else ["top1"]
     return "\n".join(markdown(probe, metric) for metric in metrics)
 
 
@@ -140,7 +143,7 @@ def gains(probe: Probe) -> dict[str, Any] | None:
             results.append(
                 {**result, "layers": {name: {"top1": value} for name, value in difference.items()}}
             )
-    return {**probe, "results": results} if results else None
+    return {**probe, "gains": True, "results": results} if results else None
 
 
 def is_random(result: Mapping[str, Any]) -> bool:
@@ -158,6 +161,10 @@ def _told(name: str, old: Any, new: Any) -> str:
     if name.startswith("data.") or name in ("chance", "test_images", "train_images"):
         return "its images are others"
     return f"{name.removeprefix('config.')} is {new} instead of {old}"
+
+
+def _signed(value: Any) -> str:
+    return "" if value is None else f"{value:+.1f}"
 
 
 def _percent(value: Any) -> str:

@@ -7,11 +7,15 @@ importing or running a command leaves no global flag behind.
 from __future__ import annotations
 
 import importlib
+import io
 import logging as std_logging
+import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
 from absl import flags, logging
 
@@ -19,6 +23,8 @@ from ssl_single_image.cli import host
 from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE
 from ssl_single_image.errors import Halted, InputError
 
+NO_BACKEND = "Unable to initialize backend"
+"""What JAX says of a platform that the host lacks."""
 SELECTORS = ("backbone", "objective")
 """Fields whose value decides which other fields the config has."""
 
@@ -42,18 +48,53 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_ours_or_serious)
     flags.FLAGS.mark_as_parsed()  # grain and absl.logging ask the global flags, of which we define none
+    _prepare_streams()
     try:
         args = parse(name, command, argv)
         if "workdir" in args:
             host.keep_compiled(Path(args.workdir))
         importlib.import_module(f"ssl_single_image.cli.{command}").main(args)
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except InputError as error:
-        sys.stderr.write(f"{name}: error: {one_line(error)}\n")
-        sys.exit(2)
+        _end(f"{name}: error: {one_line(error)}", 2)
     except Halted as end:
-        sys.stderr.write(f"{name}: {end}\n")
-        sys.exit(end.status)
+        _end(f"{name}: {end}", end.status)
+    except KeyboardInterrupt:
+        _end(f"{name}: interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:  # as `| head` leaves it; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        _end(
+            f"{name}: {error.strerror or error}: {error.filename or 'a file'} could not be read or written", 1
+        )
+    except RuntimeError as error:
+        if NO_BACKEND not in str(error):
+            raise
+        _end(f"{name}: error: JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {one_line(error)}", 2)
     sys.exit(0)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    if sys.stderr is not None:
+        sys.stderr.write(message + "\n")
+    sys.exit(status)
+
+
+def _prepare_streams() -> None:
+    """Names with letters that a terminal lacks are printed with stand-ins; a known noise of Orbax is kept away."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    usual = sys.unraisablehook
+
+    def hook(event: Any) -> None:
+        # Orbax closes its event loop before a thread of a failed restore is done.
+        if "Event loop is closed" not in str(event.exc_value):
+            usual(event)
+
+    sys.unraisablehook = hook
 
 
 def _ours_or_serious(record: std_logging.LogRecord) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import ml_collections
@@ -62,7 +63,7 @@ def probe_config(name: str, **fields: Any) -> ml_collections.ConfigDict:
 
 
 def features(
-    encoder: str | LoadedEncoder,
+    encoder: str | os.PathLike[str] | LoadedEncoder,
     images: Float[Array | np.ndarray, "n h w 3"] | UInt8[Array | np.ndarray, "n h w 3"],
     layer: str,
 ) -> Float[np.ndarray, "n rows columns channels"]:

@@ -15,6 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ssl_single_image.types import InputError
 
+MOST_BYTES = 1 << 31
+"""Of an image file."""
 _WHITE = (255, 255, 255, 255)
 # Pillow only warns of a size up to twice its limit; `decode_image` refuses it, so the warning says nothing new.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -28,6 +30,13 @@ def read_image(path: str | Path) -> np.ndarray:
       InputError: as `decode_image`, and when the file can't be read or is empty.
     """
     try:
+        size = Path(path).stat().st_size
+        if not Path(path).is_file():
+            raise InputError(f"{path}: is no regular file")
+        if size > MOST_BYTES:
+            raise InputError(
+                f"{path}: has {size:,} bytes, more than the {MOST_BYTES:,} that are read of an image"
+            )
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
@@ -67,6 +76,10 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: not an image in a format that Pillow reads") from error
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
+        if "ghostscript" in str(error).lower():
+            raise InputError(
+                f"{name}: is read by Ghostscript, which is not installed; save it as PNG"
+            ) from error
         raise InputError(f"{name}: truncated or damaged image: {error}") from error
     return _to_rgb(image, name)
 

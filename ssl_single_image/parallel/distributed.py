@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+from typing import Any
 
 import jax
 from absl import logging
 
 from ssl_single_image.types import InputError
+
+PATIENCE = "SSL_COORDINATOR_TIMEOUT"
+"""Environment variable: seconds that a process waits for process 0."""
 
 
 def initialize() -> None:
@@ -25,13 +30,32 @@ def initialize() -> None:
         try:
             count, index = (int(os.environ[name]) for name in names)
             address = os.environ["JAX_COORDINATOR_ADDRESS"]
+            patience = int(os.environ.get(PATIENCE, "300"))
         except (KeyError, ValueError) as error:
             raise InputError(
                 f"environment of a run in several processes: {error}; see launch/local.sh"
             ) from error
-        jax.distributed.initialize(address, count, index, cluster_detection_method="deactivate")
+        if not 0 <= index < count:
+            raise InputError(f"SSL_PROCESS_ID={index}: must be in [0, {count}), as SSL_NUM_PROCESSES says")
+        if not re.fullmatch(r".+:\d{1,5}", address) or not 0 < int(address.rpartition(":")[2]) < 2**16:
+            raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: must be HOST:PORT of process 0")
+        logging.info(
+            "process %d of %d: waiting for the coordinator at %s, at most %d s",
+            index,
+            count,
+            address,
+            patience,
+        )
+        _join(
+            f"the coordinator at {address} did not answer in {patience} s",
+            coordinator_address=address,
+            num_processes=count,
+            process_id=index,
+            cluster_detection_method="deactivate",
+            initialization_timeout=patience,
+        )
     elif os.environ.get("SSL_DISTRIBUTED") == "auto":
-        jax.distributed.initialize()
+        _join("SSL_DISTRIBUTED=auto: no cluster was recognised here")
     elif "SSL_DISTRIBUTED" in os.environ:
         raise InputError(f"SSL_DISTRIBUTED={os.environ['SSL_DISTRIBUTED']!r}: the one value is 'auto'")
     logging.info(
@@ -42,3 +66,10 @@ def initialize() -> None:
         jax.device_count(),
         jax.default_backend(),
     )
+
+
+def _join(failed: str, **arguments: Any) -> None:
+    try:
+        jax.distributed.initialize(**arguments)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{failed} ({' '.join(str(error).split())[:200]})") from error

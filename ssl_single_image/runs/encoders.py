@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import functools
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,7 @@ class LoadedEncoder:
         return np.concatenate([np.asarray(encode(variables, part)) for part in parts])
 
 
-def load_encoder(reference: str) -> LoadedEncoder:
+def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
     """Loads the encoder that `reference` names.
 
     Args:
@@ -94,6 +95,7 @@ def load_encoder(reference: str) -> LoadedEncoder:
     Raises:
       InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture.
     """
+    reference = os.fspath(reference)
     if reference.startswith(RANDOM):
         return _untrained(reference)
     folder, wanted, name = _split(reference)

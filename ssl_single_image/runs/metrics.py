@@ -91,11 +91,11 @@ def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except (ValueError, KeyError):  # the line on which a killed run stopped
+        except (ValueError, KeyError, TypeError):  # the line on which a killed run stopped
             continue
     temporary = path.with_suffix(".tmp")
     temporary.write_text("".join(kept))
@@ -109,12 +109,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
       InputError: there are none.
     """
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:  # the line on which a killed run stopped
+            row["step"] + 0  # a number
+        except (ValueError, KeyError, TypeError):  # the line on which a killed run stopped
             continue
-        rows.append(row)
+        rows.append({name: value for name, value in row.items() if isinstance(value, int | float)})
     if not rows:
         raise InputError(f"{path}: no metrics in it yet; resume the run first")
     return rows

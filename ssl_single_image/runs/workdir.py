@@ -151,7 +151,10 @@ def read(workdir: Path) -> dict[str, Any]:
       InputError: there is none, or it can't be read.
     """
     try:
-        return json.loads((workdir / CONFIG).read_text())
+        config = json.loads((workdir / CONFIG).read_text())
+        if not isinstance(config, dict):
+            raise ValueError(f"it holds a {type(config).__name__}")
+        return config
     except (OSError, ValueError) as error:
         raise InputError(f"workdir {workdir}: no readable {CONFIG} ({error})") from error
 

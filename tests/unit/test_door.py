@@ -90,6 +90,8 @@ def test_a_table_shows_itself_and_is_what_probe_json_holds(run: Run, table: Prob
     assert gains is not None
     difference = accuracy["conv3"] - table.accuracy("random:cifar32")["conv3"]
     assert gains["results"][0]["layers"]["conv3"]["top1"] == pytest.approx(difference)
+    assert "gain over the untrained network" in str(gains)
+    assert "chance |" not in str(gains)
     spec = table["results"][0]["encoder"]
     assert spec == table["results"][1]["encoder"]
     assert (spec["backbone"], spec["options"], spec["size"]) == ("alexnet32", {"sobel": False}, 32)
@@ -107,7 +109,7 @@ def test_features_are_activations_of_the_network(run: Run) -> None:
     assert found.shape == (3, 8, 8, 192)
     assert found.dtype == np.float32
     assert found.min() == 0
-    np.testing.assert_allclose(ssi.features(str(run), pixels / np.float32(255), "conv3"), found, atol=1e-5)
+    np.testing.assert_allclose(ssi.features(run, pixels / np.float32(255), "conv3"), found, atol=1e-5)
     wide = np.zeros((1, 32, 48, 3), np.uint8)
     wide[:, :, 8:40] = pixels[:1]
     np.testing.assert_allclose(
