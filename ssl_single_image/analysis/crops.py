@@ -15,6 +15,9 @@ from ssl_single_image.objectives.common import crops_key
 
 _MAX_PANELS = 4
 _ROW = 12
+_PIXELS_AT_ONCE = 1 << 22
+MOST_PIXELS = 64_000_000
+"""Of the crops on a sheet: a few GB of memory."""
 _CROPPING = (
     "size",
     "min_area",
@@ -57,11 +60,16 @@ def crop_sheet(
     """
     atlas = images.build_atlas([source.pixels for source in sources])
     place, jitter, crops = _draw(atlas, spec, count, seed)
-    scale = scale or max(1, round(96 / spec.size))
+    scale = scale or default_scale(spec.size)
     labels = [_label(place, jitter, i) for i in range(count)]
     columns = min(count, max(4, round((1.6 * count) ** 0.5)))
     sheet = grids.contact_sheet(list(crops), labels, columns=columns, scale=scale, heading=heading)
     return grids.side_by_side([grids.stacked(_panels(sources, spec, place)), sheet])
+
+
+def default_scale(size: int) -> int:
+    """The whole factor at which crops of a size are shown."""
+    return max(1, round(96 / size))
 
 
 def alone_sheet(
@@ -76,16 +84,18 @@ def alone_sheet(
     rows["all"] = spec
     atlas = images.build_atlas([source.pixels for source in sources])
 
+    columns = max(1, min(_ROW, MOST_PIXELS // (len(rows) * spec.size**2)))
+
     def draw(atlas: images.Atlas, key: jax.Array) -> list[jax.Array]:
-        return [augment.render_crops(atlas, key, jnp.arange(_ROW), each) for each in rows.values()]
+        return [augment.render_crops(atlas, key, jnp.arange(columns), each) for each in rows.values()]
 
     # Runs once, on a few crops: the compiler's time is all there is.
     crops = jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(atlas, crops_key(seed))
-    labels = [name if i == 0 else "" for name in rows for i in range(_ROW)]
+    labels = [name if i == 0 else "" for name in rows for i in range(columns)]
     return grids.contact_sheet(
         list(np.concatenate([np.asarray(row, np.float32) for row in crops])),
         labels,
-        columns=_ROW,
+        columns=columns,
         scale=scale or max(1, round(64 / spec.size)),
         heading="The same crops with one augmentation at a time",
     )
@@ -96,13 +106,19 @@ def _draw(
 ) -> tuple[augment.Geometry, augment.Jitter, np.ndarray]:
     """What was drawn, and the crops (count, S, S, 3), all as NumPy arrays."""
 
+    at_once = min(count, max(1, _PIXELS_AT_ONCE // spec.size**2))
+
     @jax.jit
-    def draw(atlas: images.Atlas, key: jax.Array) -> tuple[augment.Geometry, augment.Jitter, jax.Array]:
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(count))
+    def draw(
+        atlas: images.Atlas, key: jax.Array, first: jax.Array
+    ) -> tuple[augment.Geometry, augment.Jitter, jax.Array]:
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(at_once))
         params = jax.vmap(lambda k: augment.sample_params(k, atlas, spec))(keys)
         return params.geometry, params.jitter, augment.render(atlas, params, spec)
 
-    return jax.tree.map(np.asarray, draw(atlas, crops_key(seed)))
+    key = crops_key(seed)
+    parts = [jax.device_get(draw(atlas, key, jnp.int32(first))) for first in range(0, count, at_once)]
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
 
 def _panels(

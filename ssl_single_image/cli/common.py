@@ -14,7 +14,6 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from absl import flags, logging
@@ -52,7 +51,7 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
     try:
         args = parse(name, command, argv)
         if "workdir" in args:
-            host.keep_compiled(Path(args.workdir))
+            host.keep_compiled()
         importlib.import_module(f"ssl_single_image.cli.{command}").main(args)
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -10,6 +10,8 @@ import os
 import sys
 from pathlib import Path
 
+from absl import logging
+
 SWITCH = "SSL_TUNE"
 """Environment variable; "0" leaves the host as it is."""
 
@@ -20,8 +22,8 @@ them in by pages of 4 KiB costs about a third of the time of a training step."""
 XLA_FLAGS = "--xla_cpu_use_fusion_emitters=false"
 """Makes XLA compile for CPUs by its older emitters: programs are as fast, and compiling takes 400 MiB less."""
 
-COMPILED = ".compiled"
-"""Folder beside a workdir for compiled programs, which all runs there share."""
+COMPILED = "ssl_single_image"
+"""Folder for compiled programs, in the user's own cache folder: nobody else can put programs there."""
 
 DEVICES = ("nvidiactl", "nvidia[0-9]*", "kfd", "accel[0-9]*", "accel/accel*", "vfio/[0-9]*")
 """Device files in /dev of GPUs (NVIDIA, AMD) and TPUs."""
@@ -37,14 +39,31 @@ def tune() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def keep_compiled(workdir: Path) -> None:
-    """Makes JAX keep compiled programs beside `workdir` for later runs, unless JAX_COMPILATION_CACHE_DIR is set."""
+def keep_compiled() -> None:
+    """Has JAX keep compiled programs for the next run, unless JAX_COMPILATION_CACHE_DIR says where."""
     if not wanted():
         return
     import jax
 
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(workdir.parent / COMPILED))
+    folder = compiled_folder()
+    if jax.config.jax_compilation_cache_dir is None and _private(folder):  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def compiled_folder() -> Path:
+    """Where compiled programs are kept, by the XDG base directories."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / COMPILED
+
+
+def _private(folder: Path) -> bool:
+    """Makes the folder, for this user alone; says where it is the first time. False where that can't be done."""
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o700, parents=True)
+            logging.info("compiled programs are kept in %s", folder)
+        return folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o022
+    except OSError:
+        return False
 
 
 def wanted() -> bool:

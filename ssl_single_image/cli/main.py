@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+import ssl_single_image
+from ssl_single_image.schema import suggestion
+
 COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
@@ -22,8 +25,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("usage: ssl-single-image COMMAND [--flag=value ...]   (COMMAND --help lists its flags)\n")
         print("\n".join(f"  {command:<10}{text}" for command, text in COMMANDS.items()))
         return
+    if name == "--version":
+        print(f"ssl-single-image {ssl_single_image.__version__}")
+        return
     if name not in COMMANDS:
-        sys.stderr.write(f"ssl-single-image: error: no command {name!r}; there are {', '.join(COMMANDS)}\n")
+        sys.stderr.write(f"ssl-single-image: error: no command {name!r}{suggestion(name, COMMANDS)}\n")
         sys.exit(2)
     from ssl_single_image.cli import common, host
 

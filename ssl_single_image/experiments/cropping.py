@@ -59,6 +59,12 @@ def show_crops(
     if not 0 <= scale <= 64:
         raise InputError(f"scale = {scale}: must lie in [0, 64]")
     spec = spec or augment.CropSpec.preset("paper", 32)
+    pixels = count * (spec.size * (scale or crops.default_scale(spec.size))) ** 2
+    if pixels > crops.MOST_PIXELS:
+        raise InputError(
+            f"count = {count} crops of {spec.size} px: {pixels:,} pixels are too many for one sheet, at most"
+            f" {crops.MOST_PIXELS:,}; show fewer, smaller ones or at a lower scale"
+        )
     sources = checked_source(source, spec, seed)
     heading = f"{count} crops of {spec.size} x {spec.size}, {title}seed {seed}   ({LEGEND})"
     sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)

@@ -7,6 +7,7 @@ import sys
 import jax
 import pytest
 
+import ssl_single_image
 from ssl_single_image.cli import common, host, main
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has this setting")
@@ -104,17 +105,38 @@ def test_an_unknown_command_is_named(capsys):
 
 @pytest.fixture
 def cache_setting():
-    before = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+    before = jax.config.read("jax_compilation_cache_dir")  # type: ignore[attr-defined]
     yield
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-def test_compiled_programs_are_kept_beside_the_workdir_unless_told_otherwise(tmp_path, cache_setting):
+def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(
+    tmp_path, monkeypatch, cache_setting
+):
     jax.config.update("jax_compilation_cache_dir", None)
-    host.keep_compiled(tmp_path / "first" / "run")
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)  # type: ignore[attr-defined]
-    host.keep_compiled(tmp_path / "second" / "run")
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "first" / host.COMPILED)  # type: ignore[attr-defined]
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    host.keep_compiled()
+    assert jax.config.read("jax_compilation_cache_dir") == str(tmp_path / host.COMPILED)
+    assert (tmp_path / host.COMPILED).stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
+    host.keep_compiled()
+    assert jax.config.read("jax_compilation_cache_dir") == str(tmp_path / host.COMPILED)
+
+
+def test_a_cache_that_others_can_write_to_is_not_used(tmp_path, monkeypatch, cache_setting):
+    """They could put programs there that this process would run."""
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / host.COMPILED).mkdir()
+    (tmp_path / host.COMPILED).chmod(0o777)
+    host.keep_compiled()
+    assert jax.config.read("jax_compilation_cache_dir") is None
+
+
+def test_the_version_and_the_package_as_a_command():
+    words = [sys.executable, "-m", "ssl_single_image", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"ssl-single-image {ssl_single_image.__version__}\n"
 
 
 @pytest.mark.parametrize("command", sorted(main.COMMANDS))
