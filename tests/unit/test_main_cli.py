@@ -105,7 +105,7 @@ def test_an_unknown_command_is_named(capsys):
 
 @pytest.fixture
 def cache_setting():
-    before = jax.config.read("jax_compilation_cache_dir")  # type: ignore[attr-defined]
+    before = jax.config.read("jax_compilation_cache_dir")
     yield
     jax.config.update("jax_compilation_cache_dir", before)
 
