@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import precision  # noqa: E402
 import pytest  # noqa: E402
 from absl import flags  # noqa: E402
 
+LIBC = ctypes.CDLL(None)
 DATA_VARIABLE = "SSL_SINGLE_IMAGE_DATA"
 
 # Not by XLA_FLAGS: a command that a test starts in a process of its own must see the usual single device.
@@ -46,6 +49,8 @@ def _clear_compiled() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
+    if sys.platform == "linux" and hasattr(LIBC, "malloc_trim"):
+        LIBC.malloc_trim(0)  # glibc keeps what was freed
 
 
 @pytest.fixture
