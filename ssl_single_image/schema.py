@@ -67,6 +67,8 @@ class OneOf:
 
 
 Rule = Within | OneOf
+LARGEST = 2**32
+"""Of whole numbers: what a field counts fits into 32 bits."""
 SEED = Within(0, 2**32, "[)")
 """Seeds of `jax.random.key`."""
 
@@ -196,6 +198,8 @@ def _checked(kind: Any, rules: tuple[Rule, ...], value: Any, path: str) -> Any:
     for rule in rules:
         if not rule.allows(value):
             raise InputError(f"{path} = {value!r}: must be {rule.describe(noun)}")
+    if kind is int and not -LARGEST <= value <= LARGEST:
+        raise InputError(f"{path} = {value!r}: must be {legal}, and at most {LARGEST}")
     return convert(value)
 
 
