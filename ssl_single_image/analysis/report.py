@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,17 @@ from ssl_single_image.runs.metrics import METRICS, read_metrics
 from ssl_single_image.types import InputError
 
 PROBE = "probe.json"
+FIELDS: dict[str, type | tuple[type, ...]] = {
+    "dataset": str,
+    "protocol": str,
+    "chance": (int, float),
+    "test_images": int,
+    "classes": int,
+    "results": list,
+}
+RESULT_FIELDS = {"checkpoint": str, "step": int, "backbone": str, "layers": dict}
+LAYER_FIELDS = ("top1", "top5", "features")
+"""What a report needs of `probe.json`, of each of its results and of each layer."""
 MANIFEST = ".files.json"
 """Which files a report wrote."""
 DRAWN = {
@@ -108,14 +120,26 @@ def _is_probe(path: Path) -> bool:
 def _read_probe(path: Path) -> dict[str, Any]:
     try:
         probe = json.loads((path / PROBE).read_text())
-        for field in ("dataset", "protocol", "chance", "test_images", "classes"):
-            probe[field]
+        for field, kind in FIELDS.items():
+            _expect(probe[field], kind, field)
         for result in probe["results"]:
+            for field, kind in RESULT_FIELDS.items():
+                _expect(result[field], kind, field)
             for values in result["layers"].values():
-                float(values["top1"])
+                for field in LAYER_FIELDS:
+                    _expect(values[field], (int, float), field)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path / PROBE}: can't be read ({type(error).__name__}: {error})") from error
     return probe
+
+
+def _expect(value: Any, kind: type | tuple[type, ...], field: str) -> None:
+    if (
+        not isinstance(value, kind)
+        or isinstance(value, bool)
+        or (isinstance(value, float) and not math.isfinite(value))
+    ):
+        raise ValueError(f"{field} is {value!r}")
 
 
 def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[str, Any]:

@@ -17,13 +17,15 @@ from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.probes import ProbeConfig
 from ssl_single_image.training.optim import Optimizer
 
-HOSTILE = {
+HOSTILE: dict[Any, tuple[Any, ...]] = {
     int: (None, "", "x", 1.5, math.nan, math.inf, True, [], {}, -(10**30), 10**30),
     float: (None, "", "x", math.nan, math.inf, -math.inf, True, [], {}, "nan"),
     bool: (None, "", "yes", 0, 1, 1.0, [], {}),
     str: (None, 0, 1.5, True, [], {}, b"x"),
 }
 """Type of a field -> values that no field of this type takes, whatever its range."""
+NO_TUPLES: tuple[Any, ...] = (None, 3, "abc", {}, (None,), ("x", "y"), (math.nan, 1.0))
+"""Values that no field of several numbers takes."""
 SECTIONS: dict[str, tuple[type[schema.Section], str]] = {
     "pretrain": (PretrainConfig, ""),
     "probe": (ProbeConfig, ""),
@@ -38,20 +40,19 @@ def bad_values(section: type[schema.Section]) -> Iterator[tuple[str, Any]]:
     """(field, value): hostile ones of another type, those just outside a range, unknown names."""
     hints = typing.get_type_hints(section, include_extras=True)
     for field in dataclasses.fields(section):
-        kind, rules = hints[field.name], ()
+        kind: Any = hints[field.name]
+        rules: tuple[Any, ...] = ()
         if typing.get_origin(kind) is typing.Annotated:
             kind, rules = kind.__origin__, kind.__metadata__
         yield from ((field.name, value) for value in HOSTILE.get(kind, ()))
         several = typing.get_origin(kind) is tuple
         if several:
-            yield from (
-                (field.name, value) for value in (None, 3, "abc", {}, (None,), ("x", "y"), (math.nan, 1.0))
-            )
+            yield from ((field.name, value) for value in NO_TUPLES)
         for value in (value for rule in rules for value in outside(rule)):
             yield field.name, (value,) * 2 if several else value
 
 
-def outside(rule: Any) -> Iterator[Any]:
+def outside(rule: schema.Rule) -> Iterator[Any]:
     if isinstance(rule, schema.OneOf):
         yield from ("nothing of the kind", f"{rule.values[0]} ")
     else:
