@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -40,14 +41,13 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
     is a defect of this package and keeps its traceback.
     """
     if argv is None:
-        host.tune()
+        own_process()
     argv = list(sys.argv if argv is None else argv)
     name = f"{program} {command}".strip()
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_ours_or_serious)
     flags.FLAGS.mark_as_parsed()  # grain and absl.logging ask the global flags, of which we define none
-    _prepare_streams()
     try:
         args = parse(name, command, argv)
         if "workdir" in args:
@@ -81,8 +81,13 @@ def _end(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _prepare_streams() -> None:
-    """Names with letters that a terminal lacks are printed with stand-ins; a known noise of Orbax is kept away."""
+def own_process() -> None:
+    """Prepares a process that runs one command and nothing else.
+
+    The host is tuned. Names with letters that a terminal lacks are printed with stand-ins. What fails in threads of
+    libraries is told in a line.
+    """
+    host.tune()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -94,6 +99,12 @@ def _prepare_streams() -> None:
             usual(event)
 
     sys.unraisablehook = hook
+    threading.excepthook = _told_in_a_line
+
+
+def _told_in_a_line(event: threading.ExceptHookArgs) -> None:
+    """TensorBoard's thread on a full disk, say: the main thread meets the cause too."""
+    logging.warning("%s: %s", event.exc_type.__name__, " ".join(str(event.exc_value).split()))
 
 
 def _ours_or_serious(record: std_logging.LogRecord) -> bool:

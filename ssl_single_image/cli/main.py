@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name not in COMMANDS:
         sys.stderr.write(f"ssl-single-image: error: no command {name!r}{suggestion(name, COMMANDS)}\n")
         sys.exit(2)
-    from ssl_single_image.cli import common, host
+    from ssl_single_image.cli import common
 
     if argv is None:
-        host.tune()
+        common.own_process()
     common.run(name, [words[0], *words[2:]], program="ssl-single-image")
 
 

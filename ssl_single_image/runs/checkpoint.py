@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep_policy
 
-from ssl_single_image.types import EncoderVariables, InputError, PyTree, State
+from ssl_single_image.types import EncoderVariables, Halted, InputError, PyTree, State
 
 CHECKPOINTS = "checkpoints"
 
@@ -82,7 +83,8 @@ class CheckpointStore:
         meta["sha256"] = {name: digest(tree) for name, tree in host.items()} | {"meta": _meta_digest(meta)}
         saved = {name: ocp.args.StandardSave(tree) for name, tree in host.items()}
         arguments = ocp.args.Composite(**saved, meta=ocp.args.JsonSave(meta))
-        self._manager.save(step, args=arguments, metrics=metrics)
+        with self._writing():
+            self._manager.save(step, args=arguments, metrics=metrics)
 
     def restore(self, abstract: State) -> State:
         """The newest state.
@@ -101,13 +103,31 @@ class CheckpointStore:
         return State(**jax.tree.map(jnp.asarray, restored))
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk."""
-        self._manager.wait_until_finished()
+        """Returns when everything saved is on disk.
+
+        Raises:
+          Halted: it could not be written; says up to which step the run is saved.
+        """
+        with self._writing():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Waits, then lets go of the folder."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            with self._writing():
+                self._manager.close()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax raises many types for one cause: a full disk, a lost mount
+            steps = finished(self._path)
+            saved = f"the state of step {steps[-1]} is saved" if steps else "nothing is saved yet"
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise Halted(f"a checkpoint could not be written ({reason}); {saved}", 1) from error
 
 
 def recorded(workdir: Path) -> tuple[int, dict[str, Any]] | None:

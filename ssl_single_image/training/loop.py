@@ -132,6 +132,14 @@ def train(
     try:
         with stop_on_signal() as stop:
             return run.go(state, stop)
+    except OSError as error:
+        store.wait()
+        saved = (
+            f"the state of step {store.latest} is saved"
+            if store.latest is not None
+            else "nothing is saved yet"
+        )
+        raise Halted(f"{error.strerror or error}: {error.filename or workdir}; {saved}", 1) from error
     finally:
         store.close()
         writer.close()

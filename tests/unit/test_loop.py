@@ -1,5 +1,6 @@
 """The loop on an objective small enough to see through: y = w x, fitted by SGD."""
 
+import errno
 import itertools
 import json
 import os
@@ -16,7 +17,7 @@ from PIL import Image
 from ssl_single_image import models
 from ssl_single_image.runs import checkpoint
 from ssl_single_image.training import loop
-from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, Objective, State
+from ssl_single_image.types import EncoderSpec, EncoderVariables, Halted, InputError, Objective, State
 
 SPEC = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
 OPTIMIZER = optax.sgd(0.05, momentum=0.9)
@@ -250,3 +251,22 @@ def test_further_encoders_of_an_objective_are_saved_by_name(tmp_path):
     shape = {"params": {"w": jax.ShapeDtypeStruct((3,), jnp.float32)}, "batch_stats": {}}
     first, other = (checkpoint.restore_item(place, name, shape, {}) for name in ("encoder", "encoder_second"))
     np.testing.assert_array_equal(2 * first["params"]["w"], other["params"]["w"])
+
+
+def test_a_full_disk_ends_in_one_line_that_says_what_is_saved(tmp_path, monkeypatch):
+    append = loop.metrics_lib.MetricsWriter._append
+
+    def full(self, path, step, values):
+        if step > 6:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        append(self, path, step, values)
+
+    monkeypatch.setattr(loop.metrics_lib.MetricsWriter, "_append", full)
+    with pytest.raises(
+        Halted, match=r"No space left on device: .*metrics.jsonl; the state of step 4 is saved"
+    ) as end:
+        run(tmp_path)
+    assert end.value.status == 1
+    monkeypatch.undo()
+    whole, resumed = run(tmp_path / "whole"), run(tmp_path)
+    np.testing.assert_array_equal(whole.params["w"], resumed.params["w"])

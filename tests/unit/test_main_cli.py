@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 
 import jax
 import pytest
@@ -87,6 +88,8 @@ def test_accelerators_are_known_by_their_device_files(tmp_path, file, found):
 def test_both_spellings_of_a_command_tune_the_host(monkeypatch, capsys):
     tuned = []
     monkeypatch.setattr(host, "tune", lambda: tuned.append(True))
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # so that they are restored
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "argv", ["ssl-single-image", "prepare", "--help"])
     with pytest.raises(SystemExit):
         main.main()
