@@ -143,7 +143,7 @@ def test_one_flipped_byte_is_reported_as_damage(tmp_path, encoder):
             assert loaded.meta["config"] == {"source": "builtin:coffee"}
             assert digest(dataclasses.asdict(state)) == digest(dataclasses.asdict(make_state()))
         path.write_bytes(before)
-    assert found > len(kept)
+    assert found > 5
 
 
 def test_truncated_or_missing_files_are_refused(tmp_path, encoder):

@@ -106,9 +106,13 @@ def test_an_unknown_command_is_named(capsys):
     assert "'pretrian'" in capsys.readouterr().err
 
 
+def cache_folder():
+    return jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
+
+
 @pytest.fixture
 def cache_setting():
-    before = jax.config.read("jax_compilation_cache_dir")
+    before = cache_folder()
     yield
     jax.config.update("jax_compilation_cache_dir", before)
 
@@ -119,11 +123,11 @@ def test_compiled_programs_are_kept_in_the_users_cache_unless_told_otherwise(
     jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     host.keep_compiled()
-    assert jax.config.read("jax_compilation_cache_dir") == str(tmp_path / host.COMPILED)
+    assert cache_folder() == str(tmp_path / host.COMPILED)
     assert (tmp_path / host.COMPILED).stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
     host.keep_compiled()
-    assert jax.config.read("jax_compilation_cache_dir") == str(tmp_path / host.COMPILED)
+    assert cache_folder() == str(tmp_path / host.COMPILED)
 
 
 def test_a_cache_that_others_can_write_to_is_not_used(tmp_path, monkeypatch, cache_setting):
@@ -133,7 +137,7 @@ def test_a_cache_that_others_can_write_to_is_not_used(tmp_path, monkeypatch, cac
     (tmp_path / host.COMPILED).mkdir()
     (tmp_path / host.COMPILED).chmod(0o777)
     host.keep_compiled()
-    assert jax.config.read("jax_compilation_cache_dir") is None
+    assert cache_folder() is None
 
 
 def test_the_version_and_the_package_as_a_command():
