@@ -23,8 +23,6 @@ from ssl_single_image.cli import host
 from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE
 from ssl_single_image.errors import Halted, InputError
 
-NO_BACKEND = "Unable to initialize backend"
-"""What JAX says of a platform that the host lacks."""
 SELECTORS = ("backbone", "objective")
 """Fields whose value decides which other fields the config has."""
 
@@ -68,10 +66,6 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
         _end(
             f"{name}: {error.strerror or error}: {error.filename or 'a file'} could not be read or written", 1
         )
-    except RuntimeError as error:
-        if NO_BACKEND not in str(error):
-            raise
-        _end(f"{name}: error: JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')}: {one_line(error)}", 2)
     sys.exit(0)
 
 

@@ -11,11 +11,13 @@ from ssl_single_image.errors import InputError
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     from ssl_single_image.experiments.reporting import report
+    from ssl_single_image.parallel import distributed
 
     if not args.positional:
         raise InputError(
             "no runs: give workdirs of pretrain and probe, as in report --workdir R runs/rotnet runs/probe"
         )
+    distributed.check_devices()
     print(report(args.positional, args.workdir))
 
 

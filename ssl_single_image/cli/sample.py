@@ -13,8 +13,10 @@ def main(args: flags.FlagValues) -> None:
     from ssl_single_image import images
     from ssl_single_image.experiments import cropping, presets
     from ssl_single_image.images import builtin
+    from ssl_single_image.parallel import distributed
 
     common.no_words(args, "sample")
+    distributed.check_devices()
     if args.image == f"{builtin.PREFIX}list":
         print(_list_of_photographs())
         return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import time
 from typing import Any
 
 import jax
@@ -46,6 +48,8 @@ def initialize() -> None:
             address,
             patience,
         )
+        if index:
+            _wait_for(address, patience)
         _join(
             f"the coordinator at {address} did not answer in {patience} s",
             coordinator_address=address,
@@ -58,6 +62,7 @@ def initialize() -> None:
         _join("SSL_DISTRIBUTED=auto: no cluster was recognised here")
     elif "SSL_DISTRIBUTED" in os.environ:
         raise InputError(f"SSL_DISTRIBUTED={os.environ['SSL_DISTRIBUTED']!r}: the one value is 'auto'")
+    check_devices()
     logging.info(
         "process %d of %d: %d local of %d %s devices",
         jax.process_index(),
@@ -66,6 +71,40 @@ def initialize() -> None:
         jax.device_count(),
         jax.default_backend(),
     )
+
+
+def check_devices() -> None:
+    """Has JAX find its devices.
+
+    Raises:
+      InputError: the platform that JAX_PLATFORMS names is not there.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # without the platform's plugin JAX only asserts
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        reason = f" ({' '.join(str(error).split())[:200]})" if str(error) else ""
+        raise InputError(f"JAX_PLATFORMS={platforms}: JAX finds no such devices here{reason}") from error
+
+
+def _wait_for(address: str, patience: int) -> None:
+    """Until process 0 listens: JAX's own client aborts the process when it gives up.
+
+    Raises:
+      InputError: nobody listens within `patience` seconds.
+    """
+    host, _, port = address.rpartition(":")
+    end = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise InputError(
+                    f"the coordinator at {address} did not answer in {patience} s ({error.strerror or error})"
+                ) from error
+            time.sleep(0.5)
 
 
 def _join(failed: str, **arguments: Any) -> None:
