@@ -79,25 +79,13 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
       InputError: it holds a run of another config, or one that is longer already.
     """
     found = checkpoint.recorded(folder)
-    workdir.claim(
-        folder,
-        record,
-        FREE,
-        recorded=found[1] if found else None,
-        results=found is not None,
-        leavings=LEAVINGS,
-    )
-    if found is None:
-        return
-    step, before = found
+    step, before = found or (0, None)
     if record["steps"] < step:
         raise InputError(f"steps = {record['steps']}: the run in {folder} is at step {step} already")
-    if record["steps"] != before["steps"]:
-        logging.warning(
-            "the run gets %d steps instead of %d, and its schedule with them",
-            record["steps"],
-            before["steps"],
-        )
+    workdir.claim(folder, record, FREE, recorded=before, results=found is not None, leavings=LEAVINGS)
+    if before and record["steps"] != before["steps"]:
+        lengths = record["steps"], before["steps"]
+        logging.warning("the run gets %d steps instead of %d, and its schedule with them", *lengths)
 
 
 def choose_devices(count: int) -> list[jax.Device]:

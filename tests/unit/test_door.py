@@ -60,6 +60,7 @@ def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(run: Run, tmp_pa
     assert longer.metrics == whole.metrics
     with pytest.raises(ssi.InputError, match=r"steps = 1: the run in .* is at step 3 already"):
         ssi.pretrain(fields | {"steps": 1}, tmp_path / "run")
+    assert longer.config["steps"] == 3
 
 
 def test_a_lost_record_does_not_let_another_config_in(run: Run, tmp_path: Path) -> None:
