@@ -221,6 +221,7 @@ def test_a_size_that_two_or_more_doublings_never_give_is_refused(size):
         method.make(setup(options=Options(image_size=size)))
 
 
+@pytest.mark.slow
 def test_the_pair_learns_to_invert_itself():
     """Squares of one colour with any red and any green: E(G(z)) comes closer to z than to other z, by a quarter.
 

@@ -26,7 +26,7 @@ from ssl_single_image.runs import load_encoder, workdir
 from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import State
 
-EXAMPLES = 60
+EXAMPLES = 40
 """Damaged files of each kind."""
 bounded = settings(
     max_examples=EXAMPLES,
