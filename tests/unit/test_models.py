@@ -147,7 +147,7 @@ def test_registry_says_what_backbones_are(name):
 
 
 def test_former_names_of_backbones_and_options_are_understood():
-    assert models.encoder_spec("alexnet32", {"sobel": True}) == models.encoder_spec(
+    assert models.encoder_spec("cifar32", {"sobel": True}) == models.encoder_spec(
         "alexnet32", {"sobel": True}
     )
     old, new = (
