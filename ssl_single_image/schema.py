@@ -148,8 +148,8 @@ def pick(registry: Mapping[str, T], name: str, field: str) -> T:
     Raises:
       InputError: there is none of this name; says which there are.
     """
-    if name not in registry:
-        raise InputError(f"{field} = {name!r}: unknown{suggestion(name, registry)}")
+    if not isinstance(name, str) or name not in registry:  # a config's field may hold anything
+        raise InputError(f"{field} = {name!r}: unknown{suggestion(str(name), registry)}")
     return registry[name]
 
 

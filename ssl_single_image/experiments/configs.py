@@ -213,6 +213,8 @@ def _complete(config: dict[str, Any], chosen: Mapping[str, str]) -> None:
     for name, find in (("backbone", models.find), ("objective", objectives.find)):
         options: type[Section] = find(chosen.get(name, config[name])).options
         defaults = options().to_config()
+        if not isinstance(config[f"{name}_options"], Mapping):
+            continue  # `read` refuses it
         given = {options.RENAMED.get(key, key): value for key, value in config[f"{name}_options"].items()}
         if name in chosen:  # what the other one had means nothing here
             given = {key: value for key, value in given.items() if key in defaults}

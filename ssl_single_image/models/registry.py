@@ -37,7 +37,7 @@ def current_name(name: str) -> str:
     Raises:
       InputError: there is none of this name.
     """
-    name = FORMER_NAMES.get(name, name)
+    name = FORMER_NAMES.get(str(name), name)
     pick(BACKBONES, name, "backbone")
     return name
 

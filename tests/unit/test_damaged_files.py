@@ -151,6 +151,7 @@ def test_the_meta_of_a_checkpoint(run: Path, tmp_path: Path, change: Callable[[A
         assert dataclasses.asdict(loaded.encoder.spec)["backbone"] == "tiny"
 
 
+@pytest.mark.filterwarnings("ignore:Glyph")  # the name of a checkpoint may be no text at all
 @bounded
 @given(change=retyped())
 def test_the_results_of_a_probe(tmp_path: Path, change: Callable[[Any], Any]) -> None:
