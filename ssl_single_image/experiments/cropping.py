@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -12,6 +12,9 @@ from ssl_single_image import augment, images
 from ssl_single_image.analysis import crops, grids
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import workdir
+
+if TYPE_CHECKING:
+    from ssl_single_image.experiments.layouts import Layout
 
 LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
 MOST_SHOWN = 10_000
@@ -85,7 +88,7 @@ def export_crops(
     Args:
       source: a path, glob, folder or `builtin:NAME`.
       target: a folder, or NAME.array_record; an interrupted export is continued.
-      count: how many.
+      count: how many; raise it to extend an export.
       spec: how crops are made; None: the paper's recipe at 32 px.
       seed: names the virtual data set.
       form: of a folder: "png", "jpeg", "webp", or "array_record" (a TFDS data set).
@@ -106,9 +109,23 @@ def export_crops(
     record |= {"encoding": layout.encoding, "sources": [source.record() for source in sources]}
     _refuse_foreign(layout.root)
     with workdir.held(layout.root):
-        workdir.claim(layout.root, record)
+        _claim(layout, record)
         export.export(images.build_atlas([s.pixels for s in sources]), spec, seed, count, layout)
     return Path(target)
+
+
+def _claim(layout: Layout, record: dict[str, Any]) -> None:
+    """Makes the layout that of these crops. An export of the same crops but fewer is extended.
+
+    Raises:
+      InputError: it holds other crops, or more of them.
+    """
+    before = workdir.read(layout.record.parent, layout.record.name) if layout.record.exists() else None
+    if before and before.get("count", 0) > record["count"]:
+        raise InputError(
+            f"count = {record['count']}: {layout.root} is of an export of {before['count']:,} crops already"
+        )
+    workdir.claim(layout.root, record, ("count",), recorded=before, results=layout.holds())
 
 
 def _refuse_foreign(folder: Path) -> None:

@@ -37,7 +37,9 @@ def export(atlas: images.Atlas, spec: augment.CropSpec, seed: int, count: int, l
     Raises:
       Halted: a signal, or no space; says how to continue.
     """
-    missing = [i for i in range(-(-count // layout.shard)) if not layout.path(i).exists()]
+    layout.adopt()
+    shards = range(-(-count // layout.shard))
+    missing = [i for i in shards if layout.length(i) != len(_crops(i, count, layout))]
     left = sum(len(_crops(i, count, layout)) for i in missing)
     render = _renderer(atlas, spec, seed)
     encode = functools.partial(_encode, encoding=layout.encoding)

@@ -144,19 +144,19 @@ def claim(
     write_whole(path, json.dumps(config, indent=2) + "\n")
 
 
-def read(workdir: Path) -> dict[str, Any]:
-    """The config of the run in `workdir`.
+def read(workdir: Path, name: str = CONFIG) -> dict[str, Any]:
+    """The config of the run in `workdir`, which file `name` holds.
 
     Raises:
       InputError: there is none, or it can't be read.
     """
     try:
-        config = json.loads((workdir / CONFIG).read_text())
+        config = json.loads((workdir / name).read_text())
         if not isinstance(config, dict):
             raise ValueError(f"it holds a {type(config).__name__}")
         return config
     except (OSError, ValueError) as error:
-        raise InputError(f"workdir {workdir}: no readable {CONFIG} ({error})") from error
+        raise InputError(f"workdir {workdir}: no readable {name} ({error})") from error
 
 
 def differences(

@@ -87,12 +87,14 @@ def test_array_record_is_a_tfds_data_set(tmp_path: Path, expected: np.ndarray) -
 def test_one_array_record_file(tmp_path: Path, expected: np.ndarray) -> None:
     file = tmp_path / "crops.array_record"
     assert command(file) == 0
-    assert list(tmp_path.iterdir()) == [file]
+    assert sorted(tmp_path.iterdir()) == [file, file.with_name("crops.array_record.json")]
     reader = array_record_module.ArrayRecordReader(str(file))
     assert reader.num_records() == COUNT
     got = [np.asarray(Image.open(io.BytesIO(reader.read([i])[0]))) for i in range(COUNT)]
     np.testing.assert_array_equal(got, expected)
-    assert command(file) == 2  # it is complete
+    before = file.read_bytes()
+    assert command(file) == 0  # it is complete
+    assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize("form", ["png", "array_record"])
@@ -116,6 +118,46 @@ def test_a_stopped_export_goes_on_to_the_same_files(
     assert 0 < len(before) < len(snapshot(tmp_path / "whole"))
     assert command(tmp_path / "cut", f"--format={form}") == 0
     assert snapshot(tmp_path / "cut") == snapshot(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("place", ["png", "array_record", "crops.array_record"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_raised_count_extends_an_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str, cut: bool
+) -> None:
+    words = [] if "." in place else [f"--format={place}"]
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "grown").mkdir()
+    assert command(tmp_path / "whole" / place, *words) == 0
+    assert command(tmp_path / "grown" / place, *words, "--count=13") == 0
+    if cut:  # an extension is continued as any export is
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(export, "_SHARDS_IN_FLIGHT", 1)
+            patch.setattr(layouts.Folder, "write", full)
+            patch.setattr(layouts, "_write_records", full)
+            assert command(tmp_path / "grown" / place, *words) == 1
+    assert command(tmp_path / "grown" / place, *words) == 0
+    assert snapshot(tmp_path / "grown") == snapshot(tmp_path / "whole")
+    assert command(tmp_path / "grown" / place, *words, "--count=13") == 2
+    assert "is of an export of 25 crops already" in capsys.readouterr().err
+    assert snapshot(tmp_path / "grown") == snapshot(tmp_path / "whole")
+
+
+def test_an_attempt_that_wrote_nothing_does_not_keep_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: np.ndarray
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(layouts.Folder, "write", full)
+        assert command(tmp_path / "crops", "--crop=hue=0") == 1
+    assert command(tmp_path / "crops") == 0
+    np.testing.assert_array_equal(read_folder(tmp_path / "crops"), expected)
 
 
 def test_a_full_disk_leaves_whole_shards_and_says_how_to_go_on(
