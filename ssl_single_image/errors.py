@@ -1,4 +1,7 @@
-"""What ends a run with one line for people. Imports nothing, so that a command can refuse at once."""
+"""What ends a run with one line for people. Imports nothing heavy, so that a command can refuse at once."""
+
+import errno
+import os
 
 
 class InputError(ValueError):
@@ -15,3 +18,8 @@ class Halted(Exception):  # noqa: N818 (it need not be an error: a run asked to 
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether this is why something could not be written; some libraries tell it in their text alone."""
+    return getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)

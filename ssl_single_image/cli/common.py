@@ -102,8 +102,13 @@ def _told_in_a_line(event: threading.ExceptHookArgs) -> None:
 
 
 def _ours_or_serious(record: std_logging.LogRecord) -> bool:
-    """Of other packages only warnings are shown: Orbax logs every file it touches, JAX every backend it tries."""
-    return record.levelno >= std_logging.WARNING or "ssl_single_image" in record.pathname
+    """Of other packages only warnings are shown: Orbax logs every file it touches, JAX every backend it tries.
+
+    Orbax also logs the traceback of every thread in which a save failed. The run ends with the cause.
+    """
+    if "ssl_single_image" in record.pathname:
+        return True
+    return record.levelno >= std_logging.WARNING and not ("orbax" in record.pathname and record.exc_info)
 
 
 def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:

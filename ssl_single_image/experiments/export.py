@@ -6,7 +6,6 @@ same call continues with the first shard that is missing. Crop i is the one that
 
 from __future__ import annotations
 
-import errno
 import functools
 import io
 import os
@@ -21,11 +20,11 @@ from PIL import Image
 
 from ssl_single_image import augment, images
 from ssl_single_image.analysis import grids
+from ssl_single_image.errors import Halted, disk_is_full
 from ssl_single_image.experiments.layouts import ENCODINGS, Layout
 from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.runs import metrics as metrics_lib
 from ssl_single_image.runs import signals
-from ssl_single_image.types import Halted
 
 _PIXELS_AT_ONCE = 1 << 22
 _SHARDS_IN_FLIGHT = 2
@@ -69,7 +68,7 @@ def export(atlas: images.Atlas, spec: augment.CropSpec, seed: int, count: int, l
                 store()
             layout.finish()
         except OSError as error:
-            why = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+            why = "the disk is full" if disk_is_full(error) else str(error)
             raise Halted(_go_on(f"{why}: {int(progress.n):,} crops are written"), 1) from error
 
 

@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from ssl_single_image import augment
-from ssl_single_image.errors import InputError
+from ssl_single_image.errors import InputError, disk_is_full
 from ssl_single_image.runs import workdir
 
 ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -224,7 +224,9 @@ class RecordFile:
     def _joined(self) -> Iterator[bytes]:
         for number in range(-(-self.count // self.shard)):
             part = self.path(number)
-            yield from _read_records(part) if part.exists() else _read_records(self.file, self._in_file(number))
+            yield from (
+                _read_records(part) if part.exists() else _read_records(self.file, self._in_file(number))
+            )
 
 
 def _write_records(path: Path, records: Iterable[bytes]) -> None:
@@ -235,8 +237,8 @@ def _write_records(path: Path, records: Iterable[bytes]) -> None:
             writer.write(record)
         writer.close()
     except RuntimeError as error:  # the library has no other type, and gives the cause as text alone
-        full = os.strerror(errno.ENOSPC) in str(error)
-        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
+        number = errno.ENOSPC if disk_is_full(error) else errno.EIO
+        raise OSError(number, str(error), str(path)) from error
     unfinished.replace(path)
 
 
@@ -272,7 +274,9 @@ def choose(target: Path, form: str, spec: augment.CropSpec, count: int) -> Layou
     if target.suffix == ".array_record":
         layout = RecordFile(target, "png", count)
         if target.exists() and not layout.record.exists():
-            raise InputError(f"{target}: is there already, and {layout.record.name} is not; give another name")
+            raise InputError(
+                f"{target}: is there already, and {layout.record.name} is not; give another name"
+            )
         return layout
     if target.is_file():
         raise InputError(f"{target}: is there already; give another name")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ssl_single_image.types import InputError
+from ssl_single_image.errors import Halted, InputError, disk_is_full
 
 
 def save_image(image: Image.Image, path: str | Path) -> None:
@@ -15,6 +15,7 @@ def save_image(image: Image.Image, path: str | Path) -> None:
 
     Raises:
       InputError: an extension that Pillow doesn't write, or a place that can't be written to.
+      Halted: the disk is full.
     """
     path, form = Path(path), image_format(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -23,6 +24,8 @@ def save_image(image: Image.Image, path: str | Path) -> None:
         image.save(unfinished, format=form)
         unfinished.replace(path)
     except OSError as error:
+        if disk_is_full(error):
+            raise Halted(f"{path}: the disk is full, nothing is written", 1) from error
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         unfinished.unlink(missing_ok=True)

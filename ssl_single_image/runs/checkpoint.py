@@ -18,6 +18,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep_policy
 
+from ssl_single_image.errors import disk_is_full
 from ssl_single_image.types import EncoderVariables, Halted, InputError, PyTree, State
 
 CHECKPOINTS = "checkpoints"
@@ -127,6 +128,7 @@ class CheckpointStore:
             steps = finished(self._path)
             saved = f"the state of step {steps[-1]} is saved" if steps else "nothing is saved yet"
             reason = " ".join(str(error).split())[:200] or type(error).__name__
+            reason = "the disk is full" if disk_is_full(error) else reason
             raise Halted(f"a checkpoint could not be written ({reason}); {saved}", 1) from error
 
 

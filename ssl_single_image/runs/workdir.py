@@ -29,8 +29,11 @@ LEASE = 60.0
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes beside `path` and renames, so that no reader ever sees half a file."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
