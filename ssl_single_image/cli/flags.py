@@ -56,7 +56,7 @@ def _sample(flag_values: flags.FlagValues) -> None:
     text(
         "export",
         None,
-        "Folder to write crops to, or NAME.array_record. The same command continues an export, a higher --count extends it.",
+        "Folder to write crops to, or NAME.array_record. The same command continues it, a higher --count extends it.",
         flag_values=flag_values,
     )
     text(
