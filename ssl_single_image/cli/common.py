@@ -7,6 +7,7 @@ importing or running a command leaves no global flag behind.
 from __future__ import annotations
 
 import importlib
+import inspect
 import io
 import logging as std_logging
 import os
@@ -88,8 +89,8 @@ def own_process() -> None:
     usual = sys.unraisablehook
 
     def hook(event: Any) -> None:
-        # Orbax closes its event loop before a thread of a failed restore is done.
-        if "Event loop is closed" not in str(event.exc_value):
+        # Orbax closes its event loop before the threads and coroutines of a failed restore are done.
+        if "Event loop is closed" not in str(event.exc_value) and not inspect.iscoroutine(event.object):
             usual(event)
 
     sys.unraisablehook = hook
@@ -104,11 +105,13 @@ def _told_in_a_line(event: threading.ExceptHookArgs) -> None:
 def _ours_or_serious(record: std_logging.LogRecord) -> bool:
     """Of other packages only warnings are shown: Orbax logs every file it touches, JAX every backend it tries.
 
-    Orbax also logs the traceback of every thread in which a save failed. The run ends with the cause.
+    Orbax, with its asyncio, also logs the traceback of every thread and task in which a save or a restore failed. The
+    command ends with the cause.
     """
     if "ssl_single_image" in record.pathname:
         return True
-    return record.levelno >= std_logging.WARNING and not ("orbax" in record.pathname and record.exc_info)
+    told = record.exc_info and re.search(r"[/\\](orbax|asyncio)[/\\]", record.pathname)
+    return record.levelno >= std_logging.WARNING and not told
 
 
 def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:

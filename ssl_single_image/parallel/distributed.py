@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import re
 import socket
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
 from ssl_single_image.types import InputError
 
 PATIENCE = "SSL_COORDINATOR_TIMEOUT"
 """Environment variable: seconds that a process waits for process 0."""
+
+_LONGEST = 1000  # bytes of a refusal that are told to other processes
+MARGIN = 60
+"""Seconds after which JAX gives up waiting later than this program."""
 
 
 def initialize() -> None:
@@ -41,22 +49,18 @@ def initialize() -> None:
             raise InputError(f"SSL_PROCESS_ID={index}: must be in [0, {count}), as SSL_NUM_PROCESSES says")
         if not re.fullmatch(r".+:\d{1,5}", address) or not 0 < int(address.rpartition(":")[2]) < 2**16:
             raise InputError(f"JAX_COORDINATOR_ADDRESS={address}: must be HOST:PORT of process 0")
-        logging.info(
-            "process %d of %d: waiting for the coordinator at %s, at most %d s",
-            index,
-            count,
-            address,
-            patience,
-        )
+        awaited = f"the coordinator at {address}" if index else f"{count - 1} others to join {address}"
+        logging.info("process %d of %d: waiting for %s, at most %d s", index, count, awaited, patience)
         if index:
             _wait_for(address, patience)
         _join(
-            f"the coordinator at {address} did not answer in {patience} s",
+            f"not all of the {count} processes joined {address} in {patience} s",
             coordinator_address=address,
             num_processes=count,
             process_id=index,
             cluster_detection_method="deactivate",
-            initialization_timeout=patience,
+            initialization_timeout=patience + MARGIN,
+            within=patience,
         )
     elif os.environ.get("SSL_DISTRIBUTED") == "auto":
         _join("SSL_DISTRIBUTED=auto: no cluster was recognised here")
@@ -87,6 +91,28 @@ def check_devices() -> None:
         raise InputError(f"JAX_PLATFORMS={platforms}: JAX finds no such devices here{reason}") from error
 
 
+def first_decides(act: Callable[[], None]) -> None:
+    """Calls `act` in process 0 alone; what it refuses, all processes refuse, and none waits for it in vain.
+
+    Raises:
+      InputError: `act` raised it.
+    """
+    said = ""
+    if jax.process_index() == 0:
+        try:
+            act()
+        except InputError as error:
+            if jax.process_count() == 1:
+                raise
+            said = str(error)
+    if jax.process_count() > 1:
+        told = np.frombuffer(said.encode()[:_LONGEST].ljust(_LONGEST, b"\0"), np.uint8)
+        told = np.asarray(multihost_utils.broadcast_one_to_all(told))
+        said = told.tobytes().rstrip(b"\0").decode(errors="replace")
+    if said:
+        raise InputError(said)
+
+
 def _wait_for(address: str, patience: int) -> None:
     """Until process 0 listens: JAX's own client aborts the process when it gives up.
 
@@ -107,8 +133,24 @@ def _wait_for(address: str, patience: int) -> None:
             time.sleep(0.5)
 
 
-def _join(failed: str, **arguments: Any) -> None:
-    try:
-        jax.distributed.initialize(**arguments)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{failed} ({' '.join(str(error).split())[:200]})") from error
+def _join(failed: str, within: float | None = None, **arguments: Any) -> None:
+    """Joins the processes; in a thread that is left alone when it takes too long, for JAX then aborts the process.
+
+    Raises:
+      InputError: it failed, or took longer than `within` seconds.
+    """
+    errors: list[Exception] = []
+
+    def join() -> None:
+        try:
+            jax.distributed.initialize(**arguments)
+        except (RuntimeError, ValueError) as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=join, daemon=True)
+    thread.start()
+    thread.join(within)
+    if thread.is_alive():
+        raise InputError(failed)
+    if errors:
+        raise InputError(f"{failed} ({' '.join(str(errors[0]).split())[:200]})") from errors[0]

@@ -45,3 +45,8 @@ def test_a_run_of_two_processes(tmp_path):
     resumed = run_cli.run(command, SSL_SINGLE_IMAGE=program)
     assert resumed.returncode == 0, resumed.stderr
     assert "resumed from step 2" in resumed.stderr
+    refused = run_cli.run([*command, "--config.seed=1"], SSL_SINGLE_IMAGE=program, SSL_KILL_AFTER="100")
+    assert refused.returncode == 2
+    told = [line for line in (refused.stdout + refused.stderr).splitlines() if "seed was 0, is 1" in line]
+    assert len(told) == 2  # one from each process
+    assert "Traceback" not in refused.stdout + refused.stderr

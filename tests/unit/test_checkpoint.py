@@ -1,8 +1,10 @@
 """Checkpoints: what goes in comes out, and what is damaged or foreign is refused."""
 
+import collections
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -123,11 +125,11 @@ def test_another_architecture_is_refused(tmp_path, encoder):
 
 
 def test_one_flipped_byte_is_reported_as_damage(tmp_path, encoder):
-    """Of the arrays and of the meta item: what is then loaded is as it was saved, or nothing is."""
+    """In any file of it: what is then loaded is as it was saved, or nothing is."""
     save(tmp_path, encoder, 3)
     rng, place = np.random.default_rng(0), tmp_path / "checkpoints" / "3"
-    kept = [place / "meta" / "metadata", *sorted(place.glob("encoder/d/*")), *sorted(place.glob("state/d/*"))]
-    found = 0
+    kept = sorted(path for path in place.rglob("*") if path.is_file() and path.stat().st_size)
+    found: collections.Counter[Path] = collections.Counter()
     for path in kept:
         before = path.read_bytes()
         for at in rng.integers(0, len(before), 3):
@@ -136,14 +138,15 @@ def test_one_flipped_byte_is_reported_as_damage(tmp_path, encoder):
                 loaded = load_encoder(str(tmp_path))
                 state = CheckpointStore(tmp_path).restore(jax.eval_shape(make_state))
             except InputError:
-                found += 1
+                found[path.relative_to(place)] += 1
                 continue
             same = zip(jax.tree.leaves(loaded.encoder.params), jax.tree.leaves(encoder.params), strict=True)
             assert all(np.array_equal(a, b) for a, b in same)
             assert loaded.meta["config"] == {"source": "builtin:coffee"}
             assert digest(dataclasses.asdict(state)) == digest(dataclasses.asdict(make_state()))
         path.write_bytes(before)
-    assert found > len(kept)
+    sure = [Path("meta/metadata"), Path("encoder/manifest.ocdbt"), Path("state/manifest.ocdbt")]
+    assert [found[path] for path in sure] == [3, 3, 3]
 
 
 def test_truncated_or_missing_files_are_refused(tmp_path, encoder):

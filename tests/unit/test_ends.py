@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,10 @@ PROCESSES = {"SSL_NUM_PROCESSES": "2", "SSL_PROCESS_ID": "1", "JAX_COORDINATOR_A
         (PROCESSES | {"SSL_PROCESS_ID": "2"}, "SSL_PROCESS_ID=2: must be in [0, 2)"),
         (PROCESSES | {"JAX_COORDINATOR_ADDRESS": "here"}, "JAX_COORDINATOR_ADDRESS=here: must be HOST:PORT"),
         (PROCESSES | {"SSL_COORDINATOR_TIMEOUT": "1"}, "did not answer in 1 s"),
+        (
+            PROCESSES | {"SSL_PROCESS_ID": "0", "JAX_COORDINATOR_ADDRESS": "127.0.0.1:0"},
+            "must be HOST:PORT",
+        ),
         ({"SSL_DISTRIBUTED": "auto"}, "SSL_DISTRIBUTED=auto: no cluster was recognised here"),
     ],
 )
@@ -43,6 +48,21 @@ def test_an_environment_that_is_wrong_is_named(
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_process_0_does_not_wait_for_ever(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+    alone = PROCESSES | {
+        "SSL_PROCESS_ID": "0",
+        "JAX_COORDINATOR_ADDRESS": address,
+        "SSL_COORDINATOR_TIMEOUT": "1",
+    }
+    done = command("pretrain", "--config=rotnet:preset=demo", f"--workdir={tmp_path / 'run'}", **alone)
+    assert done.returncode == 2
+    assert "process 0 of 2: waiting for 1 others to join" in done.stderr
+    assert f"error: not all of the 2 processes joined {address} in 1 s" in done.stderr
+    assert "stack trace" not in done.stderr
 
 
 def test_a_pipe_that_closes_and_a_terminal_without_letters() -> None:
