@@ -16,13 +16,14 @@ from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import presets
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.probes import ProbeConfig
+from ssl_single_image.runs.workdir import ENVIRONMENT
 from ssl_single_image.schema import Section, suggestion
 
 SCHEMAS: dict[str, type[Section]] = {"pretrain": PretrainConfig, "probe": ProbeConfig}
 """Kind of experiment -> its config."""
 MARKS = {"pretrain": "objective", "probe": "protocol"}
 """A field that only this kind of config has."""
-RECORDED = {"pretrain": ("inputs",), "probe": ("checkpoint",)}
+RECORDED = {"pretrain": ("inputs", ENVIRONMENT), "probe": ("checkpoint", ENVIRONMENT)}
 """What the config.json of a run holds beside its config."""
 
 
@@ -71,7 +72,7 @@ def read(kind: str, config: Any) -> Any:
 
     Args:
       kind: "pretrain" or "probe".
-      config: such settings, or a mapping of their fields.
+      config: such settings, or a mapping of their fields, such as the `config` of a run.
 
     Raises:
       InputError: a field that is unknown or has no legal value.
@@ -80,6 +81,7 @@ def read(kind: str, config: Any) -> Any:
     if isinstance(config, ml_collections.ConfigDict):
         config = config.to_dict()
     if isinstance(config, Mapping):
+        config = _without_record(kind, config)
         _check_kind(kind, None, config)
     return schema.from_value(config, f"{kind} config")
 
@@ -152,6 +154,10 @@ def _from_json(kind: str, path: Path) -> dict[str, Any]:
         raise InputError(f"config {path}: can't be read as JSON ({error})") from error
     if not isinstance(config, dict):
         raise InputError(f"config {path}: holds no fields, but a {type(config).__name__}")
+    return _without_record(kind, config)
+
+
+def _without_record(kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in RECORDED[kind]}
 
 

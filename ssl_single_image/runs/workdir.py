@@ -17,9 +17,12 @@ import filelock
 import jax
 from absl import logging
 
+from ssl_single_image.runs import environment
 from ssl_single_image.types import InputError
 
 CONFIG = "config.json"
+ENVIRONMENT = "environment"
+"""What config.json holds beside the config: `environment.describe()`."""
 LOCK, HOLDER = ".lock", ".holder.json"
 """The lock of a folder in use, and who holds it."""
 LEASE = 60.0
@@ -109,6 +112,8 @@ def claim(
 ) -> None:
     """Makes `workdir` the folder of the run that `config` describes, or finds that it already is.
 
+    `config.json` then holds the config, and beside it the environment of the newest call.
+
     Of several processes only the first looks and writes. Call it while the folder is `held`, and last, when all that
     can be wrong has been checked.
 
@@ -134,7 +139,7 @@ def claim(
         if path.exists()
         else json.loads(json.dumps(config))
     )
-    changed = differences(before, json.loads(json.dumps(config)), free)
+    changed = differences(before, json.loads(json.dumps(config)), [*free, ENVIRONMENT])
     if changed:
         listed = "; ".join(
             f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items()
@@ -144,7 +149,7 @@ def claim(
         logging.warning("workdir %s: replaces an attempt without results (%s)", workdir, listed)
         for old in [old for pattern in leavings for old in workdir.glob(pattern)]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
-    write_whole(path, json.dumps(config, indent=2) + "\n")
+    write_whole(path, json.dumps(config | {ENVIRONMENT: environment.describe()}, indent=2) + "\n")
 
 
 def read(workdir: Path, name: str = CONFIG) -> dict[str, Any]:

@@ -44,14 +44,14 @@ def test_a_run_knows_its_config_metrics_and_pictures(run: Run) -> None:
 
 def test_the_same_call_resumes_and_another_config_is_refused(run: Run) -> None:
     before = run.metrics
-    assert ssi.pretrain(_fields(run), run.folder).metrics == before
+    assert ssi.pretrain(run.config, run.folder).metrics == before
     with pytest.raises(ssi.InputError, match="seed was 0, is 3"):
-        ssi.pretrain(_fields(run) | {"seed": 3}, run.folder)
+        ssi.pretrain(run.config | {"seed": 3}, run.folder)
 
 
 def test_a_finished_run_is_extended_to_the_bits_of_a_longer_one(run: Run, tmp_path: Path) -> None:
     """With a constant rate: a schedule that hangs on the length is another one."""
-    fields = _fields(run) | {"optimizer": {"schedule": "constant"}, "steps": 2}
+    fields = run.config | {"optimizer": {"schedule": "constant"}, "steps": 2}
     ssi.pretrain(fields, tmp_path / "run")
     longer = ssi.pretrain(fields | {"steps": 3}, tmp_path / "run")
     whole = ssi.pretrain(fields | {"steps": 3}, tmp_path / "whole")
@@ -68,20 +68,16 @@ def test_a_lost_record_does_not_let_another_config_in(run: Run, tmp_path: Path) 
     shutil.copytree(run.folder, tmp_path / "run")
     (tmp_path / "run" / "config.json").unlink()
     with pytest.raises(ssi.InputError, match=r"source was .*coffee.* is .*astronaut"):
-        ssi.pretrain(_fields(run) | {"source": "builtin:astronaut"}, tmp_path / "run")
+        ssi.pretrain(run.config | {"source": "builtin:astronaut"}, tmp_path / "run")
 
 
 def test_a_run_that_never_saved_gives_its_folder_to_another(run: Run, tmp_path: Path) -> None:
     """Config and metrics of an attempt that was stopped before its first checkpoint."""
     shutil.copytree(run.folder, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
-    again = ssi.pretrain(_fields(run) | {"seed": 3, "steps": 1}, tmp_path / "run")
+    again = ssi.pretrain(run.config | {"seed": 3, "steps": 1}, tmp_path / "run")
     assert [row["step"] for row in again.metrics] == [1]
     assert again.config["seed"] == 3
-
-
-def _fields(run: Run) -> dict[str, object]:
-    return {name: value for name, value in run.config.items() if name != "inputs"}
 
 
 def test_a_table_shows_itself_and_is_what_probe_json_holds(run: Run, table: ProbeTable) -> None:

@@ -1,16 +1,34 @@
 """Whose run a folder holds."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import filelock
+import jax
 import pytest
 
-from ssl_single_image.runs import workdir
+import ssl_single_image
+from ssl_single_image.runs import environment, workdir
 from ssl_single_image.types import InputError
 
 CONFIG = {"steps": 10, "crop": {"size": 32, "blur_sigma": (0.1, 2.0)}, "keep": 3}
+
+
+def test_config_json_says_what_computed_the_run_which_may_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workdir.claim(tmp_path, CONFIG)
+    told = workdir.read(tmp_path)[workdir.ENVIRONMENT]
+    assert told["version"] == ssl_single_image.__version__
+    assert told["packages"]["jax"] == jax.__version__
+    assert (told["backend"], told["devices"], told["processes"]) == ("cpu", jax.device_count(), 1)
+    assert told["commit"] is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", told["commit"])
+    assert told["processor"]
+    monkeypatch.setattr(environment, "describe", lambda: told | {"device": "another"})
+    workdir.claim(tmp_path, CONFIG)
+    assert workdir.read(tmp_path)[workdir.ENVIRONMENT]["device"] == "another"
 
 
 def test_claim_is_repeatable(tmp_path):
