@@ -9,39 +9,57 @@ from absl import flags
 Define = Callable[[flags.FlagValues], None]
 """Adds a command's flags to the given values."""
 
-CONFIGURED = ("pretrain", "probe")
-"""Commands that take `--config` and `--config.FIELD=VALUE`, which `common.parse` defines once it has the config."""
+CONFIGURED = {"pretrain": "rotnet", "probe": "cifar10"}
+"""Commands that take `--config` and `--config.FIELD=VALUE`, which `common.parse` defines once it has the config, and
+the config whose fields their help lists if none is given."""
+PRINT_CONFIG = "print_config"
 CONFIG_HELP = (
     "The config, by name or file, with optional arguments after a colon (rotnet:image=cat.jpg, or"
     " configs/pretrain/rotnet.py:image=cat.jpg), or the config.json of a run. Change fields with --config.FIELD=VALUE."
 )
 
 
-def _workdir(flag_values: flags.FlagValues, text: str) -> None:
-    """Adds `--workdir`, required."""
-    flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
-    flags.mark_flag_as_required("workdir", flag_values=flag_values)
+def _print_config(flag_values: flags.FlagValues, *needless: str) -> None:
+    """Adds `--print_config`, and makes flags required that a run needs and printing does not."""
+    flags.DEFINE_bool(
+        PRINT_CONFIG,
+        False,
+        "Print every field of the config with its value, its meaning and what it may be, and do nothing else.",
+        flag_values=flag_values,
+    )
+    for name in needless:
+        flags.register_validator(
+            name,
+            lambda value: value is not None or flag_values[PRINT_CONFIG].value,
+            f"Flag --{name} must have a value other than None.",  # as absl says it of other flags
+            flag_values=flag_values,
+        )
 
 
 def _pretrain(flag_values: flags.FlagValues) -> None:
-    _workdir(flag_values, "Folder of the run. An existing run is resumed.")
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the run. An existing run is resumed.", flag_values=flag_values
+    )
     flags.DEFINE_integer(
         "devices", 0, "Number of devices to use; 0 uses all.", lower_bound=0, flag_values=flag_values
     )
+    _print_config(flag_values, "workdir")
 
 
 def _probe(flag_values: flags.FlagValues) -> None:
-    _workdir(flag_values, "Folder to write probe.json, probe.md and probe.png to.")
+    flags.DEFINE_string(
+        "workdir", None, "Folder to write probe.json, probe.md and probe.png to.", flag_values=flag_values
+    )
     flags.DEFINE_list(
         "checkpoint",
         None,
         "Encoders to probe, comma-separated: WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED].",
         flag_values=flag_values,
     )
-    flags.mark_flag_as_required("checkpoint", flag_values=flag_values)
     flags.DEFINE_string(
         "data_dir", None, "Folder of prepared data sets; overrides config.data_dir.", flag_values=flag_values
     )
+    _print_config(flag_values, "workdir", "checkpoint")
 
 
 def _sample(flag_values: flags.FlagValues) -> None:
@@ -85,7 +103,9 @@ def _sample(flag_values: flags.FlagValues) -> None:
 
 
 def _report(flag_values: flags.FlagValues) -> None:
-    _workdir(flag_values, "Folder to write the report to. The runs follow: report --workdir R RUN RUN ...")
+    text = "Folder to write the report to. The runs follow: report --workdir R RUN RUN ..."
+    flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
+    flags.mark_flag_as_required("workdir", flag_values=flag_values)
 
 
 def _prepare(flag_values: flags.FlagValues) -> None:

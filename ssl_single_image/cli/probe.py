@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ssl_single_image.cli import common
+from ssl_single_image.cli import common, listing
 
 
 def main(args: flags.FlagValues) -> None:
@@ -14,13 +14,17 @@ def main(args: flags.FlagValues) -> None:
     import jax
 
     from ssl_single_image.analysis import tables
+    from ssl_single_image.experiments import configs
     from ssl_single_image.experiments.probing import probe
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "probe")
-    distributed.initialize()
     if args.data_dir:
         args.config.data_dir = args.data_dir
+    if args.print_config:
+        print(listing.whole(configs.read("probe", args.config)))
+        return
+    distributed.initialize()
     table = probe(args.config, references(args.checkpoint), args.workdir)
     if jax.process_index() == 0:
         print(tables.markdown(table))
