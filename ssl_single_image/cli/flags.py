@@ -80,7 +80,7 @@ def _sample(flag_values: flags.FlagValues) -> None:
     text(
         "format",
         "png",
-        "With --export FOLDER: png, jpeg or webp for image files, array_record for a TFDS data set.",
+        "With --export FOLDER: png, jpeg (or jpg) or webp for image files, array_record for a TFDS data set.",
         flag_values=flag_values,
     )
     number("count", 48, "Number of crops.", flag_values=flag_values)
@@ -99,6 +99,12 @@ def _sample(flag_values: flags.FlagValues) -> None:
         "seed", 0, "Seed of the crops; `pretrain` with this seed sees the same ones.", flag_values=flag_values
     )
     number("scale", 0, "Enlarge crops by this whole factor; 0 picks one.", flag_values=flag_values)
+    number(
+        "max_pixels",
+        0,
+        "Most pixels that a source image may have; 0: 89 million. Cameras of 100 megapixels need more.",
+        flag_values=flag_values,
+    )
     flags.mark_flag_as_required("image", flag_values=flag_values)
 
 

@@ -26,6 +26,8 @@ class PretrainConfig(PretrainPlan):
       objective_options: the options of that objective; those left out keep their defaults.
       preset: which preset the config came from; for the record.
       source: the image or images: a path, glob, folder or `builtin:NAME`.
+      max_pixels: most pixels that a source image may have; 0: Pillow's guard against decompression bombs, 89 million.
+        Cameras of 100 megapixels need more.
       dataset: the labelled set, for an objective that learns from labels.
       data_dir: where prepared sets lie; "": TFDS's own folder.
       seed: seed of the initialisation, the crops and everything random in the steps.
@@ -47,6 +49,7 @@ class PretrainConfig(PretrainPlan):
     objective_options: Any = dataclasses.field(default_factory=dict)
     preset: str = ""
     source: Annotated[str, Told("a file, folder, glob pattern or builtin:NAME")] = ""
+    max_pixels: Annotated[int, Within(0, 2**31, "[)")] = 0
     dataset: Annotated[str, Told(datasets.FORMS)] = ""
     data_dir: str = ""
     seed: Annotated[int, SEED] = 0
