@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from ssl_single_image.cli import host
+from ssl_single_image.cli import host, interrupts
 from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE, PRINT_CONFIG
 from ssl_single_image.errors import Halted, InputError
 
@@ -78,10 +78,11 @@ def _end(message: str, status: int) -> NoReturn:
 def own_process() -> None:
     """Prepares a process that runs one command and nothing else.
 
-    The host is tuned. Names with letters that a terminal lacks are printed with stand-ins. What fails in threads of
-    libraries is told in a line.
+    The host is tuned. Signals are answered at once. Names with letters that a terminal lacks are printed with
+    stand-ins. What fails in threads of libraries is told in a line.
     """
     host.tune()
+    interrupts.watch()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

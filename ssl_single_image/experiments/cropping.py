@@ -12,7 +12,7 @@ from PIL import Image
 from ssl_single_image import augment, images
 from ssl_single_image.analysis import crops, grids
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import workdir
+from ssl_single_image.runs import progress, workdir
 
 LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
 MOST_SHOWN = 10_000
@@ -70,8 +70,12 @@ def show_crops(
         )
     sources = checked_source(source, spec, seed, max_pixels)
     heading = f"{count} crops of {spec.size} x {spec.size}, {title}seed {seed}   ({LEGEND})"
-    sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
-    return grids.stacked([sheet, crops.alone_sheet(sources, spec, seed, scale=scale)]) if alone else sheet
+    with progress.waiting(f"drawing {count:,} crops"):
+        sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
+    if not alone:
+        return sheet
+    with progress.waiting("drawing each augmentation alone"):
+        return grids.stacked([sheet, crops.alone_sheet(sources, spec, seed, scale=scale)])
 
 
 def export_crops(
@@ -113,7 +117,9 @@ def export_crops(
     _refuse_foreign(layout.root)
     with workdir.held(layout.root):
         workdir.claim(layout.root, record)
-        export.export(images.build_atlas([s.pixels for s in sources]), spec, seed, count, layout)
+        with progress.waiting("building the atlas"):
+            atlas = images.build_atlas([s.pixels for s in sources])
+        export.export(atlas, spec, seed, count, layout)
     return target
 
 
@@ -155,6 +161,7 @@ def checked_source(
         raise InputError(f"max_pixels = {max_pixels}: must be 0 or more")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed = {seed}: must lie in [0, 2**32)")
-    sources = images.load_source(source, max_pixels=max_pixels)
+    with progress.waiting(f"decoding {source}"):
+        sources = images.load_source(source, max_pixels=max_pixels)
     augment.check_source(spec, [s.pixels.shape for s in sources], [s.name for s in sources])
     return sources

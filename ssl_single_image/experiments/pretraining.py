@@ -20,7 +20,7 @@ from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.results import Run
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.runs import checkpoint, workdir
+from ssl_single_image.runs import checkpoint, progress, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import Batch, Objective, PyTree, State
 
@@ -133,9 +133,11 @@ def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | Non
 
 def _single_image(config: PretrainConfig) -> tuple[loop.Data, int, list[dict[str, Any]]]:
     """The source images as an atlas that every step gets, and what they were."""
-    sources = images.load_source(config.source, max_pixels=config.max_pixels)
+    with progress.waiting(f"decoding {config.source}"):
+        sources = images.load_source(config.source, max_pixels=config.max_pixels)
     augment.check_source(config.crop, [s.pixels.shape for s in sources], [s.name for s in sources])
-    atlas = jax.device_put(images.build_atlas([source.pixels for source in sources]))
+    with progress.waiting("building the atlas"):
+        atlas = jax.device_put(images.build_atlas([source.pixels for source in sources]))
     data = loop.Data(
         example=atlas,
         train=lambda step: itertools.repeat(atlas),

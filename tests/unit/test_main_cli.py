@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import ssl_single_image
-from ssl_single_image.cli import common, host, main
+from ssl_single_image.cli import common, host, interrupts, main
 from ssl_single_image.cli.flags import CONFIGURED
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only glibc has this setting")
@@ -89,6 +89,7 @@ def test_accelerators_are_known_by_their_device_files(tmp_path, file, found):
 def test_both_spellings_of_a_command_tune_the_host(monkeypatch, capsys):
     tuned = []
     monkeypatch.setattr(host, "tune", lambda: tuned.append(True))
+    monkeypatch.setattr(interrupts, "watch", lambda: None)  # for the tests' own process
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # so that they are restored
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setattr(sys, "argv", ["ssl-single-image", "prepare", "--help"])
