@@ -15,7 +15,7 @@ import jax
 
 from ssl_single_image import images
 from ssl_single_image.experiments import configs, pretrain_config
-from ssl_single_image.objectives import OBJECTIVES, rotnet
+from ssl_single_image.objectives import OBJECTIVES
 
 PEER = "rotnet"
 
@@ -28,8 +28,7 @@ def contender(objective: str, preset: str) -> tuple[Callable[[], Any], int]:
     made = OBJECTIVES[objective].make(setup)
     state = jax.jit(made.init)(jax.random.key(0), atlas)
     step = jax.jit(lambda state: made.step(state, jax.random.key(1), atlas, axis_name=None))
-    views = rotnet.ROTATIONS if objective == PEER else 1
-    return lambda: step(state), views * config.batch_size
+    return lambda: step(state), made.views * config.batch_size
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

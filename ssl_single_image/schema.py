@@ -9,6 +9,7 @@ A section is written as a dataclass that derives from `Section`; `Annotated` put
         learning_rate: Annotated[float, Within(0, ends="()")] = 0.05
 
 Every instance is valid: a wrong type, a value out of range and an unknown name raise `InputError` when it is made.
+What a field means stands under `Attributes:` in the docstring of its section, where `describe` reads it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import inspect
 import math
 import numbers
 import typing
@@ -66,6 +68,13 @@ class OneOf:
         return f"one of {', '.join(map(str, self.values))}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """Says in words what the section's own `check` allows, where no rule can. It refuses nothing."""
+
+    text: str
+
+
 Rule = Within | OneOf
 LARGEST = 2**32
 """Of whole numbers: what a field counts fits into 32 bits."""
@@ -86,7 +95,7 @@ class Section:
     RENAMED: ClassVar[Mapping[str, str]] = {}
 
     def __post_init__(self) -> None:
-        for name, (kind, rules) in _annotations(typing.cast(Any, type(self))).items():
+        for name, (kind, rules, _) in _annotations(typing.cast(Any, type(self))).items():
             object.__setattr__(self, name, _checked(kind, rules, getattr(self, name), self.path(name)))
         self.check()
 
@@ -142,6 +151,48 @@ class Section:
         return dataclasses.replace(self, **changes)
 
 
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A field as users are told of it.
+
+    Attributes:
+      name: with the names of its sections before it, as "crop.rotation".
+      value: what it holds.
+      legal: which values it takes, in words.
+      meaning: what its section's docstring says of it.
+    """
+
+    name: str
+    value: Any
+    legal: str
+    meaning: str
+
+
+def describe(section: Section, prefix: str = "") -> list[Described]:
+    """All fields of a section and of the sections in it, in their order; `prefix` comes before each name."""
+    found: list[Described] = []
+    meaning = meanings(type(section))
+    for name, (kind, rules, told) in _annotations(typing.cast(Any, type(section))).items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            found += describe(value, f"{prefix}{name}.")
+        else:
+            found.append(Described(prefix + name, value, told or _legal(kind, rules), meaning.get(name, "")))
+    return found
+
+
+def meanings(section: type[Section]) -> Mapping[str, str]:
+    """Field -> what the docstring of the section, or of the section that it derives from, says of it."""
+    import docstring_parser
+
+    found: dict[str, str] = {}
+    for base in reversed(section.__mro__):
+        if issubclass(base, Section) and base is not Section:
+            text = docstring_parser.parse(inspect.getdoc(base) or "", docstring_parser.DocstringStyle.GOOGLE)
+            found |= {p.arg_name: " ".join((p.description or "").split()) for p in text.params}
+    return found
+
+
 def pick(registry: Mapping[str, T], name: str, field: str) -> T:
     """The entry of a registry that a field names.
 
@@ -164,17 +215,28 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 @functools.cache
-def _annotations(cls: Any) -> dict[str, tuple[Any, tuple[Rule, ...]]]:
-    """Field -> its type and its rules."""
+def _annotations(cls: Any) -> dict[str, tuple[Any, tuple[Rule, ...], str]]:
+    """Field -> its type, its rules, and what it is told to take beside them."""
     hints = typing.get_type_hints(cls, include_extras=True)
-    found: dict[str, tuple[Any, tuple[Rule, ...]]] = {}
+    found: dict[str, tuple[Any, tuple[Rule, ...], str]] = {}
     for field in dataclasses.fields(cls):
         hint: Any = hints[field.name]
         rules: tuple[Any, ...] = ()
         if typing.get_origin(hint) is typing.Annotated:
             hint, rules = hint.__origin__, hint.__metadata__
-        found[field.name] = (hint, tuple(rule for rule in rules if isinstance(rule, Within | OneOf)))
+        told = "".join(rule.text for rule in rules if isinstance(rule, Told))
+        found[field.name] = (hint, tuple(rule for rule in rules if isinstance(rule, Within | OneOf)), told)
     return found
+
+
+def _legal(kind: Any, rules: tuple[Rule, ...]) -> str:
+    """Which values a field takes, in words."""
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        count = "any number of values" if kinds[-1] is Ellipsis else f"{len(kinds)} values"
+        return f"{count}, each {_legal(kinds[0], rules)}"
+    noun = _NOUNS.get(kind, "a value")
+    return " and ".join(rule.describe(noun) for rule in rules) or noun
 
 
 def _checked(kind: Any, rules: tuple[Rule, ...], value: Any, path: str) -> Any:
@@ -183,8 +245,7 @@ def _checked(kind: Any, rules: tuple[Rule, ...], value: Any, path: str) -> Any:
     Raises:
       InputError: it is of another type or out of range.
     """
-    noun = _NOUNS.get(kind, "a value")
-    legal = " and ".join(rule.describe(noun) for rule in rules) or noun
+    noun, legal = _NOUNS.get(kind, "a value"), _legal(kind, rules)
     if isinstance(kind, type) and issubclass(kind, Section):
         return kind.from_value(value, path)
     if typing.get_origin(kind) is tuple:
@@ -204,8 +265,7 @@ def _checked(kind: Any, rules: tuple[Rule, ...], value: Any, path: str) -> Any:
 
 
 def _checked_tuple(kinds: tuple[Any, ...], rules: tuple[Rule, ...], value: Any, path: str) -> tuple[Any, ...]:
-    noun = _NOUNS.get(kinds[0], "a value")
-    each = " and ".join(rule.describe(noun) for rule in rules) or noun
+    each = _legal(kinds[0], rules)
     endless = kinds[-1] is Ellipsis
     if not isinstance(value, list | tuple) or (not endless and len(value) != len(kinds)):
         count = "a tuple" if endless else f"{len(kinds)} values"

@@ -155,6 +155,7 @@ class Objective(NamedTuple):
       refresh_every: steps between two refreshes; there is one before the first step.
       pictures: optional (state, key, inputs) -> what there is to look at, see `Pictures`.
       warning: optional (means of the training metrics by name) -> what is wrong with the run, "" if nothing is.
+      views: how many images a step gives to the encoder for each crop (or labelled image) of the batch.
     """
 
     init: Callable[[jax.Array, PyTree], State]
@@ -166,3 +167,4 @@ class Objective(NamedTuple):
     refresh_every: int = 1
     pictures: Callable[[State, jax.Array, PyTree], Pictures] | None = None
     warning: Callable[[Mapping[str, float]], str] | None = None
+    views: int = 1

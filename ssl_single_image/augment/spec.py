@@ -36,9 +36,9 @@ class CropSpec(Section):
       hflip: probability of mirroring left and right.
       vflip: probability of mirroring top and bottom.
       jitter_probability: probability of the four colour operations below, applied in random order.
-      brightness: b; the factor is drawn from U(1 - b, 1 + b); likewise contrast and saturation.
-      contrast: see brightness.
-      saturation: see brightness.
+      brightness: b; the factor is drawn from U(1 - b, 1 + b).
+      contrast: c; the factor is drawn from U(1 - c, 1 + c).
+      saturation: s; the factor is drawn from U(1 - s, 1 + s).
       hue: the shift is drawn from U(-hue, hue), in turns of the colour circle, at most 0.5.
       blur_probability: probability of a Gaussian blur.
       blur_sigma: (low, high), range of its standard deviation in pixels of the crop, drawn uniformly.

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 from absl import flags, logging
 
-from ssl_single_image.cli import host
-from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE
+from ssl_single_image.cli import host, interrupts
+from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE, PRINT_CONFIG
 from ssl_single_image.errors import Halted, InputError
 
 SELECTORS = ("backbone", "objective")
@@ -79,10 +79,11 @@ def _end(message: str, status: int) -> NoReturn:
 def own_process() -> None:
     """Prepares a process that runs one command and nothing else.
 
-    The host is tuned. Names with letters that a terminal lacks are printed with stand-ins. What fails in threads of
-    libraries is told in a line.
+    The host is tuned. Signals are answered at once. Names with letters that a terminal lacks are printed with
+    stand-ins. What fails in threads of libraries is told in a line.
     """
     host.tune()
+    interrupts.watch()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -125,19 +126,50 @@ def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:
     flags.DEFINE_alias("?", "help", flag_values=flag_values)
     DEFINE[command](flag_values)
     if any(word in ("--help", "-help", "-h") for word in argv[1:]):
-        if command in CONFIGURED:
-            flags.DEFINE_string("config", None, CONFIG_HELP, flag_values=flag_values)
-        print(f"{name}\n\n{flag_values.get_help(include_special_flags=False)}")
+        _help(flag_values, name, command, list(argv))
         sys.exit(0)
     try:
         words = _define_config(flag_values, command, list(argv)) if command in CONFIGURED else list(argv)
         positional = flag_values(words)[1:]
     except InputError:
         raise
+    except flags.UnrecognizedFlagError as error:
+        raise InputError(_unknown_flag(error.flagname, flag_values)) from error
     except (flags.Error, OSError, ValueError, TypeError, SyntaxError) as error:
         raise InputError(one_line(error)) from error
     flag_values.__dict__["positional"] = positional
     return flag_values
+
+
+def _help(flag_values: flags.FlagValues, name: str, command: str, argv: list[str]) -> None:
+    """Prints the flags, and then the fields of the config, which takes seconds to read."""
+    if command in CONFIGURED:
+        flags.DEFINE_string("config", None, CONFIG_HELP, flag_values=flag_values)
+    print(f"{name}\n\n{flag_values.get_help(include_special_flags=False)}", flush=True)
+    if command not in CONFIGURED:
+        return
+    from ssl_single_image.cli import listing
+    from ssl_single_image.experiments import configs
+
+    text = _take(argv, "config")[0] or CONFIGURED[command]
+    config = configs.read(command, configs.load(command, text, _chosen(argv)))
+    print(
+        f"\nFields of --config={text}, changed by --config.FIELD=VALUE. --{PRINT_CONFIG} lists the legal values too.\n"
+    )
+    print(listing.short(config))
+
+
+def _unknown_flag(given: str, flag_values: flags.FlagValues) -> str:
+    """The message about a flag that there is not; it may be the config's field that is meant."""
+    from ssl_single_image.schema import suggestion
+
+    known = [flag for flag in flag_values if len(flag) > 1]
+    if "config" in flag_values:
+        from ssl_single_image.experiments import configs
+
+        known += [f"config.{path}" for path in configs.paths(flag_values["config"].value)]
+    near = suggestion(given, known)
+    return f"--{given}: no such flag{near if 'did you mean' in near else '; --help lists them'}"
 
 
 def no_words(args: flags.FlagValues, command: str) -> None:
@@ -171,8 +203,7 @@ def _define_config(flag_values: flags.FlagValues, command: str, argv: list[str])
     text, words = _take(argv, "config")
     if not text:
         raise InputError("--config: missing; " + ", ".join(configs.names(command)) + ", or a file like them")
-    chosen = {field: _take(words, f"config.{field}")[0] for field in SELECTORS}
-    config = configs.load(command, text, {field: value for field, value in chosen.items() if value})
+    config = configs.load(command, text, _chosen(words))
     known = configs.paths(config)
     for word in words:
         flag = re.match(r"--?(?:no)?config\.([^=]*)", word)
@@ -182,6 +213,12 @@ def _define_config(flag_values: flags.FlagValues, command: str, argv: list[str])
         "config", config, lock_config=True, flag_values=flag_values, sys_argv=words
     )
     return words
+
+
+def _chosen(words: list[str]) -> dict[str, str]:
+    """Those of SELECTORS that an argument list sets, and to what."""
+    chosen = {field: _take(words, f"config.{field}")[0] for field in SELECTORS}
+    return {field: value for field, value in chosen.items() if value}
 
 
 def _take(argv: list[str], name: str) -> tuple[str, list[str]]:

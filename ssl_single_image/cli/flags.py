@@ -9,39 +9,57 @@ from absl import flags
 Define = Callable[[flags.FlagValues], None]
 """Adds a command's flags to the given values."""
 
-CONFIGURED = ("pretrain", "probe")
-"""Commands that take `--config` and `--config.FIELD=VALUE`, which `common.parse` defines once it has the config."""
+CONFIGURED = {"pretrain": "rotnet", "probe": "cifar10"}
+"""Commands that take `--config` and `--config.FIELD=VALUE`, which `common.parse` defines once it has the config, and
+the config whose fields their help lists if none is given."""
+PRINT_CONFIG = "print_config"
 CONFIG_HELP = (
     "The config, by name or file, with optional arguments after a colon (rotnet:image=cat.jpg, or"
     " configs/pretrain/rotnet.py:image=cat.jpg), or the config.json of a run. Change fields with --config.FIELD=VALUE."
 )
 
 
-def _workdir(flag_values: flags.FlagValues, text: str) -> None:
-    """Adds `--workdir`, required."""
-    flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
-    flags.mark_flag_as_required("workdir", flag_values=flag_values)
+def _print_config(flag_values: flags.FlagValues, *needless: str) -> None:
+    """Adds `--print_config`, and makes flags required that a run needs and printing does not."""
+    flags.DEFINE_bool(
+        PRINT_CONFIG,
+        False,
+        "Print every field of the config with its value, its meaning and what it may be, and do nothing else.",
+        flag_values=flag_values,
+    )
+    for name in needless:
+        flags.register_validator(
+            name,
+            lambda value: value is not None or flag_values[PRINT_CONFIG].value,
+            f"Flag --{name} must have a value other than None.",  # as absl says it of other flags
+            flag_values=flag_values,
+        )
 
 
 def _pretrain(flag_values: flags.FlagValues) -> None:
-    _workdir(flag_values, "Folder of the run. An existing run is resumed.")
+    flags.DEFINE_string(
+        "workdir", None, "Folder of the run. An existing run is resumed.", flag_values=flag_values
+    )
     flags.DEFINE_integer(
         "devices", 0, "Number of devices to use; 0 uses all.", lower_bound=0, flag_values=flag_values
     )
+    _print_config(flag_values, "workdir")
 
 
 def _probe(flag_values: flags.FlagValues) -> None:
-    _workdir(flag_values, "Folder to write probe.json, probe.md and probe.png to.")
+    flags.DEFINE_string(
+        "workdir", None, "Folder to write probe.json, probe.md and probe.png to.", flag_values=flag_values
+    )
     flags.DEFINE_list(
         "checkpoint",
         None,
         "Encoders to probe, comma-separated: WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED].",
         flag_values=flag_values,
     )
-    flags.mark_flag_as_required("checkpoint", flag_values=flag_values)
     flags.DEFINE_string(
         "data_dir", None, "Folder of prepared data sets; overrides config.data_dir.", flag_values=flag_values
     )
+    _print_config(flag_values, "workdir", "checkpoint")
 
 
 def _sample(flag_values: flags.FlagValues) -> None:
@@ -62,7 +80,7 @@ def _sample(flag_values: flags.FlagValues) -> None:
     text(
         "format",
         "png",
-        "With --export FOLDER: png, jpeg or webp for image files, array_record for a TFDS data set.",
+        "With --export FOLDER: png, jpeg (or jpg) or webp for image files, array_record for a TFDS data set.",
         flag_values=flag_values,
     )
     number("count", 48, "Number of crops.", flag_values=flag_values)
@@ -81,11 +99,19 @@ def _sample(flag_values: flags.FlagValues) -> None:
         "seed", 0, "Seed of the crops; `pretrain` with this seed sees the same ones.", flag_values=flag_values
     )
     number("scale", 0, "Enlarge crops by this whole factor; 0 picks one.", flag_values=flag_values)
+    number(
+        "max_pixels",
+        0,
+        "Most pixels that a source image may have; 0: 89 million. Cameras of 100 megapixels need more.",
+        flag_values=flag_values,
+    )
     flags.mark_flag_as_required("image", flag_values=flag_values)
 
 
 def _report(flag_values: flags.FlagValues) -> None:
-    _workdir(flag_values, "Folder to write the report to. The runs follow: report --workdir R RUN RUN ...")
+    text = "Folder to write the report to. The runs follow: report --workdir R RUN RUN ..."
+    flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
+    flags.mark_flag_as_required("workdir", flag_values=flag_values)
 
 
 def _prepare(flag_values: flags.FlagValues) -> None:

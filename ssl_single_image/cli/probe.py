@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import flags
 
-from ssl_single_image.cli import common
+from ssl_single_image.cli import common, listing
+from ssl_single_image.errors import InputError
 
 
 def main(args: flags.FlagValues) -> None:
@@ -14,13 +18,17 @@ def main(args: flags.FlagValues) -> None:
     import jax
 
     from ssl_single_image.analysis import tables
+    from ssl_single_image.experiments import configs
     from ssl_single_image.experiments.probing import probe
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "probe")
-    distributed.initialize()
     if args.data_dir:
         args.config.data_dir = args.data_dir
+    if args.print_config:
+        print(listing.whole(configs.read("probe", args.config)))
+        return
+    distributed.initialize()
     table = probe(args.config, references(args.checkpoint), args.workdir)
     if jax.process_index() == 0:
         print(tables.markdown(table))
@@ -36,7 +44,23 @@ def references(words: Sequence[str]) -> list[str]:
             found[-1] += f",{word}"
         else:
             found.append(word)
+    _refuse_cut(found)
     return found
+
+
+def _refuse_cut(found: Sequence[str]) -> None:
+    """A folder whose name has a comma in it looks like two.
+
+    Raises:
+      InputError: there is such a folder; says how to give it.
+    """
+    for before, after in itertools.pairwise(found):
+        whole = f"{before},{after}"
+        if Path(os.path.expanduser(whole.partition("@")[0])).is_dir():
+            raise InputError(
+                f"checkpoint {before}: is cut at a comma; put double quotes around the name:"
+                f" --checkpoint='\"{whole}\"'"
+            )
 
 
 if __name__ == "__main__":

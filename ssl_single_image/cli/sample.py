@@ -29,7 +29,15 @@ def main(args: flags.FlagValues) -> None:
     defaults = cropping.crop_spec(args.preset, args.size).to_config()
     spec = cropping.crop_spec(args.preset, args.size, presets.parse_arg(args.crop, **defaults).to_dict())
     if args.export:
-        cropping.export_crops(args.image, args.export, args.count, spec, seed=args.seed, form=args.format)
+        cropping.export_crops(
+            args.image,
+            args.export,
+            args.count,
+            spec,
+            seed=args.seed,
+            form=args.format,
+            max_pixels=args.max_pixels,
+        )
         logging.info("%d crops are in %s", args.count, args.export)
         return
     images.image_format(args.out)
@@ -41,6 +49,7 @@ def main(args: flags.FlagValues) -> None:
         scale=args.scale,
         alone=args.alone,
         title=f"preset {args.preset}, ",
+        max_pixels=args.max_pixels,
     )
     cropping.save_crops(sheet, args.image, args.out)
     logging.info("wrote %s (%d x %d pixels)", args.out, sheet.width, sheet.height)

@@ -19,7 +19,11 @@ ALIASES = {"cifar10": "tfds:cifar10", "cifar100": "tfds:cifar100", "imagenet": "
 
 _TAKES_ARGUMENT = {"folder": "folder:PATH", "tfds": "tfds:NAME"}
 
-__all__ = ["ALIASES", "KINDS", "LabelledSet", "MemorySplit", "Split", "load", "parse"]
+_KNOWN = [*(kind for kind in KINDS if kind not in _TAKES_ARGUMENT), *ALIASES]
+FORMS = ", ".join([*_KNOWN, *_TAKES_ARGUMENT.values()])
+"""What the name of a set may look like."""
+
+__all__ = ["ALIASES", "FORMS", "KINDS", "LabelledSet", "MemorySplit", "Split", "load", "parse"]
 
 
 def load(name: str, *, data_dir: str | None = None, size: int, exclude: Sequence[str] = ()) -> LabelledSet:
@@ -58,8 +62,6 @@ def parse(name: str) -> tuple[str, str]:
 
 
 def _unknown(name: str) -> str:
-    known = [kind for kind in KINDS if kind not in _TAKES_ARGUMENT] + list(ALIASES)
-    forms = ", ".join([*known, *_TAKES_ARGUMENT.values()])
-    near = difflib.get_close_matches(name.lower(), known, n=2)
+    near = difflib.get_close_matches(name.lower(), _KNOWN, n=2)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    return f"unknown data set {name!r}{hint} (there are {forms})"
+    return f"unknown data set {name!r}{hint} (there are {FORMS})"

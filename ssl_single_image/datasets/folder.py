@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,8 +88,8 @@ def scan(folder: Path) -> tuple[tuple[str, ...], FolderRecords]:
 def _find(argument: str, data_dir: str | None) -> Path:
     if not argument:
         raise InputError("data set folder: give the path, as folder:PATH")
-    path = Path(argument).expanduser()
-    places = [path] if data_dir is None else [Path(data_dir).expanduser() / path, path]
+    path = Path(os.path.expanduser(argument))
+    places = [path] if data_dir is None else [Path(os.path.expanduser(data_dir)) / path, path]
     for place in places:
         if place.is_dir():
             return place

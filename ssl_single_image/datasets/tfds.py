@@ -94,7 +94,7 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
 
 def data_folder(data_dir: str | None) -> Path:
     """The folder where sets are looked for and prepared."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    return Path(os.path.expanduser(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"))
 
 
 def find(argument: str, data_dir: str | None) -> Path:

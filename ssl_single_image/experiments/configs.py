@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ def paths(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
 
 def _find(kind: str, text: str) -> tuple[Path, str | None]:
     """The file that `text` means, and the argument after the colon."""
+    text = os.path.expanduser(text)
     if Path(text).suffix in (".py", ".json"):
         return _existing(text), None
     before, colon, argument = text.partition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from PIL import Image
 from ssl_single_image import augment, images
 from ssl_single_image.analysis import crops, grids
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import workdir
+from ssl_single_image.runs import progress, workdir
 
 if TYPE_CHECKING:
     from ssl_single_image.experiments.layouts import Layout
@@ -42,6 +43,7 @@ def show_crops(
     scale: int = 0,
     alone: bool = False,
     title: str = "",
+    max_pixels: int = 0,
 ) -> Image.Image:
     """A sheet of the first crops that training with this seed sees, beside the source; a notebook shows it.
 
@@ -53,6 +55,7 @@ def show_crops(
       scale: whole factor that crops are shown at; 0 picks one.
       alone: adds a row for each augmentation alone.
       title: put before the legend.
+      max_pixels: most pixels that a source image may have; 0: Pillow's limit, 89 million.
 
     Raises:
       InputError: a source that can't be read or is too small, or a count out of range.
@@ -68,10 +71,14 @@ def show_crops(
             f"count = {count} crops of {spec.size} px: {pixels:,} pixels are too many for one sheet, at most"
             f" {crops.MOST_PIXELS:,}; show fewer, smaller ones or at a lower scale"
         )
-    sources = checked_source(source, spec, seed)
+    sources = checked_source(source, spec, seed, max_pixels)
     heading = f"{count} crops of {spec.size} x {spec.size}, {title}seed {seed}   ({LEGEND})"
-    sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
-    return grids.stacked([sheet, crops.alone_sheet(sources, spec, seed, scale=scale)]) if alone else sheet
+    with progress.waiting(f"drawing {count:,} crops"):
+        sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
+    if not alone:
+        return sheet
+    with progress.waiting("drawing each augmentation alone"):
+        return grids.stacked([sheet, crops.alone_sheet(sources, spec, seed, scale=scale)])
 
 
 def export_crops(
@@ -82,6 +89,7 @@ def export_crops(
     *,
     seed: int = 0,
     form: str = "png",
+    max_pixels: int = 0,
 ) -> Path:
     """Writes crops 0 to count - 1 of a virtual data set as files, to train on the same images elsewhere.
 
@@ -91,7 +99,8 @@ def export_crops(
       count: how many; raise it to extend an export.
       spec: how crops are made; None: the paper's recipe at 32 px.
       seed: names the virtual data set.
-      form: of a folder: "png", "jpeg", "webp", or "array_record" (a TFDS data set).
+      form: of a folder: "png", "jpeg" or "jpg", "webp", or "array_record" (a TFDS data set).
+      max_pixels: most pixels that a source image may have; 0: Pillow's limit, 89 million.
 
     Raises:
       InputError: a bad argument, or a folder that holds other crops.
@@ -103,15 +112,18 @@ def export_crops(
     if not 1 <= count <= 2**32:
         raise InputError(f"count = {count}: must lie in [1, {2**32}]")
     spec = spec or augment.CropSpec.preset("paper", 32)
-    sources = checked_source(source, spec, seed)
-    layout = layouts.choose(Path(target), form, spec, count)
+    sources = checked_source(source, spec, seed, max_pixels)
+    target = Path(os.path.expanduser(target))
+    layout = layouts.choose(target, form, spec, count)
     record = {"crop": spec.to_config(), "seed": seed, "count": count, "format": type(layout).__name__}
     record |= {"encoding": layout.encoding, "sources": [source.record() for source in sources]}
     _refuse_foreign(layout.root)
     with workdir.held(layout.root):
         _claim(layout, record)
-        export.export(images.build_atlas([s.pixels for s in sources]), spec, seed, count, layout)
-    return Path(target)
+        with progress.waiting("building the atlas"):
+            atlas = images.build_atlas([s.pixels for s in sources])
+        export.export(atlas, spec, seed, count, layout)
+    return target
 
 
 def _claim(layout: Layout, record: dict[str, Any]) -> None:
@@ -148,20 +160,25 @@ def save_crops(sheet: Image.Image, source: str, out: str | Path) -> None:
     Raises:
       InputError: the file is the source itself, or can't be written.
     """
-    place = Path(out).resolve()
-    if any(Path(image.name).resolve() == place for image in images.load_source(source)):
+    place = Path(os.path.expanduser(out)).resolve()
+    if any(path.resolve() == place for path in images.source_files(source)):
         raise InputError(f"{out}: is the source image itself; give another file for the sheet")
     images.save_image(sheet, out)
 
 
-def checked_source(source: str, spec: augment.CropSpec, seed: int) -> list[images.SourceImage]:
+def checked_source(
+    source: str, spec: augment.CropSpec, seed: int, max_pixels: int = 0
+) -> list[images.SourceImage]:
     """The images of a source, large enough for the spec.
 
     Raises:
-      InputError: they can't be read or are too small, or the seed is out of range.
+      InputError: they can't be read, are too small or too large, or the seed is out of range.
     """
+    if max_pixels < 0:
+        raise InputError(f"max_pixels = {max_pixels}: must be 0 or more")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed = {seed}: must lie in [0, 2**32)")
-    sources = images.load_source(source)
+    with progress.waiting(f"decoding {source}"):
+        sources = images.load_source(source, max_pixels=max_pixels)
     augment.check_source(spec, [s.pixels.shape for s in sources], [s.name for s in sources])
     return sources

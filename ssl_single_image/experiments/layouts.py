@@ -24,6 +24,8 @@ ENCODINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "webp": ("WEBP", {"lossless": True}),
 }
 """Encoding -> (Pillow's name, its options)."""
+ALIASES = {"jpg": "jpeg"}
+"""Another name of an encoding -> its name here."""
 
 _FOLDER_SHARD, _RECORD_SHARD = 1000, 10_000
 _SHARDS = "crops-train.array_record-*-of-*"
@@ -282,6 +284,7 @@ def choose(target: Path, form: str, spec: augment.CropSpec, count: int) -> Layou
         raise InputError(f"{target}: is there already; give another name")
     if form == "array_record":
         return Records(target, "png", spec.size, count)
+    form = ALIASES.get(form, form)
     if form not in ENCODINGS:
         raise InputError(f"format = {form!r}: must be one of {', '.join([*ENCODINGS, 'array_record'])}")
     return Folder(target, form)

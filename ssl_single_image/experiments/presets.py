@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from typing import Any
 
 import ml_collections
@@ -16,6 +18,15 @@ from ssl_single_image.training.optim import Optimizer
 
 PRESETS = {"demo": ("alexnet32", 32), "cifar32": ("alexnet32", 32), "imagenet224": ("alexnet", 224)}
 """Preset -> (backbone, crop side in pixels)."""
+
+
+WITH_COMMAS = {
+    "image": "--config.source=",
+    "path": "--config.dataset=folder:",
+    "dataset": "--config.dataset=",
+    "data_dir": "--config.data_dir=",
+}
+"""Argument of a config -> the beginning of a flag that takes the same and may have commas in it."""
 
 
 def pretraining(objective: str, preset: str, **fields: Any) -> ml_collections.ConfigDict:
@@ -85,11 +96,13 @@ def parse_arg(arg: str, **defaults: Any) -> ml_collections.ConfigDict:
       InputError: a word without "=", a key that `defaults` lacks, a value of another type.
     """
     parsed = ml_collections.ConfigDict(defaults)
-    for word in filter(None, (part.strip() for part in arg.split(","))):
+    words = [part.strip() for part in arg.split(",") if part.strip()]
+    for number, word in enumerate(words):
         key, equals, value = word.partition("=")
         if not equals or key not in defaults:
             raise InputError(
                 f"config argument {word!r}: expected key=value with a key of {', '.join(defaults) or 'none'}"
+                f"{'' if equals else _cut(words[:number], words[number:])}"
             )
         kind = type(defaults[key])
         try:
@@ -97,3 +110,12 @@ def parse_arg(arg: str, **defaults: Any) -> ml_collections.ConfigDict:
         except (KeyError, ValueError) as error:
             raise InputError(f"config argument {word!r}: {value!r} is not a {kind.__name__}") from error
     return parsed
+
+
+def _cut(before: list[str], after: list[str]) -> str:
+    """The end of a message about a word without "=": it may belong to the value before it."""
+    key, _, value = before[-1].partition("=") if before else ("", "", "")
+    if key not in WITH_COMMAS:
+        return ""
+    whole = ",".join([value, *itertools.takewhile(lambda word: "=" not in word, after)])
+    return f"; for a name with a comma in it, give {shlex.quote(WITH_COMMAS[key] + whole)}"

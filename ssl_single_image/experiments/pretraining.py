@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,20 @@ from ssl_single_image.experiments.results import Run
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.parallel import distributed
-from ssl_single_image.runs import checkpoint, workdir
+from ssl_single_image.runs import checkpoint, progress, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import Batch, Objective, PyTree, State
 
-FREE = ("steps", "log_every", "eval_every", "eval_batches", "checkpoint_every", "keep", "data_dir")
+FREE = (
+    "steps",
+    "log_every",
+    "eval_every",
+    "eval_batches",
+    "checkpoint_every",
+    "keep",
+    "data_dir",
+    "max_pixels",
+)
 """Config keys that a resumed run may change: none of them touches the parameters reached so far."""
 LEAVINGS = ("checkpoints", "metrics.jsonl", "timings.jsonl", "events.*", "*.png")
 """What a run leaves in its workdir before its first checkpoint."""
@@ -51,7 +61,7 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
       Halted: the loss diverged, or a signal stopped the run; what is saved can be resumed.
     """
     settings: PretrainConfig = configs.read("pretrain", config).resolved()
-    place, used = Path(folder), choose_devices(devices)
+    place, used = Path(os.path.expanduser(folder)), choose_devices(devices)
     parallel.local_batch_size(settings.batch_size, used)
     data, classes, origin = _labelled(settings, used) if settings.entry.labelled else _single_image(settings)
     objective = settings.entry.make(settings.setup(classes))
@@ -110,7 +120,7 @@ def choose_devices(count: int) -> list[jax.Device]:
 def _draw_crops(config: PretrainConfig, folder: Path) -> None:
     sheet_file = folder / "samples.png"
     if not config.entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
-        sources = images.load_source(config.source)
+        sources = images.load_source(config.source, max_pixels=config.max_pixels)
         images.save_image(crops.crop_sheet(sources, config.crop, SAMPLES, config.seed), sheet_file)
 
 
@@ -130,9 +140,11 @@ def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | Non
 
 def _single_image(config: PretrainConfig) -> tuple[loop.Data, int, list[dict[str, Any]]]:
     """The source images as an atlas that every step gets, and what they were."""
-    sources = images.load_source(config.source)
+    with progress.waiting(f"decoding {config.source}"):
+        sources = images.load_source(config.source, max_pixels=config.max_pixels)
     augment.check_source(config.crop, [s.pixels.shape for s in sources], [s.name for s in sources])
-    atlas = jax.device_put(images.build_atlas([source.pixels for source in sources]))
+    with progress.waiting("building the atlas"):
+        atlas = jax.device_put(images.build_atlas([source.pixels for source in sources]))
     data = loop.Data(
         example=atlas,
         train=lambda step: itertools.repeat(atlas),

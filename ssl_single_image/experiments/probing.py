@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     plan = probes.make_plan(encoders, data, settings)
     if folder is None:
         return ProbeTable(runner.run(plan))
-    place = _free_of_pretraining(Path(folder))
+    place = _free_of_pretraining(Path(os.path.expanduser(folder)))
     with workdir.held(place):
         there = (place / "probe.json").exists()
         record = settings.to_config() | {"checkpoint": names}

@@ -23,5 +23,6 @@ def report(runs: Sequence[str | os.PathLike[str]], folder: str | Path) -> Page:
     """
     if not runs:
         raise InputError("no runs: give workdirs of pretraining and of probes")
-    page.build(Path(folder), [Path(run) for run in runs])
-    return Page(Path(folder) / "index.html")
+    place = Path(os.path.expanduser(folder))
+    page.build(place, [Path(os.path.expanduser(run)) for run in runs])
+    return Page(place / "index.html")

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import optax
 
-from ssl_single_image import models, objectives
+from ssl_single_image import datasets, models, objectives
 from ssl_single_image.augment import CropSpec
 from ssl_single_image.errors import InputError
 from ssl_single_image.ops import backend
-from ssl_single_image.schema import SEED, OneOf, Within
+from ssl_single_image.schema import SEED, OneOf, Told, Within
 from ssl_single_image.training import optim
 from ssl_single_image.training.loop import PretrainPlan
 from ssl_single_image.types import EncoderSpec
@@ -22,17 +22,19 @@ class PretrainConfig(PretrainPlan):
     """The config of a pretraining run. With the pixels of the source images it decides the whole run.
 
     Attributes:
-      objective: a key of `objectives.OBJECTIVES`.
+      objective: what the network is trained to do.
       objective_options: the options of that objective; those left out keep their defaults.
       preset: which preset the config came from; for the record.
       source: the image or images: a path, glob, folder or `builtin:NAME`.
+      max_pixels: most pixels that a source image may have; 0: Pillow's guard against decompression bombs, 89 million.
+        Cameras of 100 megapixels need more.
       dataset: the labelled set, for an objective that learns from labels.
       data_dir: where prepared sets lie; "": TFDS's own folder.
       seed: seed of the initialisation, the crops and everything random in the steps.
       crops: d, the size of the virtual data set; the default is ImageNet's, as in the paper.
       crop: how crops are drawn.
       view_hflip: probability that a step mirrors a crop, anew at each visit.
-      backbone: a key of `models.BACKBONES`.
+      backbone: the architecture of the encoder.
       backbone_options: the options of that backbone; those left out keep their defaults.
       optimizer: the optimiser with its schedule.
       sync_batch_norm: batch statistics over the global batch; False: per device.
@@ -43,17 +45,18 @@ class PretrainConfig(PretrainPlan):
       InputError: an unknown name, a value out of range, or fields that contradict each other.
     """
 
-    objective: str = "rotnet"
+    objective: Annotated[str, Told(f"one of {', '.join(objectives.OBJECTIVES)}")] = "rotnet"
     objective_options: Any = dataclasses.field(default_factory=dict)
     preset: str = ""
-    source: str = ""
-    dataset: str = ""
+    source: Annotated[str, Told("a file, folder, glob pattern or builtin:NAME")] = ""
+    max_pixels: Annotated[int, Within(0, 2**31, "[)")] = 0
+    dataset: Annotated[str, Told(datasets.FORMS)] = ""
     data_dir: str = ""
     seed: Annotated[int, SEED] = 0
     crops: Annotated[int, Within(1, 2**32, "[)")] = 1_281_167
     crop: CropSpec = CropSpec.preset("paper", 32)  # noqa: RUF009 (frozen)
     view_hflip: Annotated[float, Within(0, 1)] = 0.0
-    backbone: str = "alexnet32"
+    backbone: Annotated[str, Told(f"one of {', '.join(models.BACKBONES)}")] = "alexnet32"
     backbone_options: Any = dataclasses.field(default_factory=dict)
     optimizer: optim.Optimizer = optim.Optimizer()  # noqa: RUF009 (frozen)
     sync_batch_norm: bool = True

@@ -3,7 +3,7 @@
 from ssl_single_image.images.atlas import Atlas, atlas_from_batch, build_atlas
 from ssl_single_image.images.decode import decode_image, read_image
 from ssl_single_image.images.files import image_format, save_image
-from ssl_single_image.images.source import SourceImage, image_files, load_source
+from ssl_single_image.images.source import SourceImage, image_files, load_source, source_files
 
 __all__ = [
     "Atlas",
@@ -16,4 +16,5 @@ __all__ = [
     "load_source",
     "read_image",
     "save_image",
+    "source_files",
 ]

@@ -5,9 +5,12 @@ Not here: which files to read (`source.py`), and anything that changes an image'
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +20,15 @@ from ssl_single_image.types import InputError
 
 MOST_BYTES = 1 << 31
 """Of an image file."""
+_GUARD = threading.Lock()
+"""Held while Pillow's own limit, which belongs to the whole process, is raised."""
 _WHITE = (255, 255, 255, 255)
 # Pillow only warns of a size up to twice its limit; `decode_image` refuses it, so the warning says nothing new.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 _DEEP_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, max_pixels: int = 0) -> np.ndarray:
     """Decodes one image file; see `decode_image`.
 
     Raises:
@@ -40,10 +45,10 @@ def read_image(path: str | Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return decode_image(data, str(path))
+    return decode_image(data, str(path), max_pixels)
 
 
-def decode_image(data: bytes, name: str) -> np.ndarray:
+def decode_image(data: bytes, name: str, max_pixels: int = 0) -> np.ndarray:
     """Decodes the bytes of an image file.
 
     The orientation in EXIF is applied; transparent pixels are composited on white; 16-bit grey is scaled by
@@ -52,26 +57,29 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
     Args:
       data: contents of the file.
       name: what errors call it.
+      max_pixels: most pixels that the image may have; 0: as many as Pillow's guard against decompression bombs lets
+        pass (`PIL.Image.MAX_IMAGE_PIXELS`, 89 million).
 
     Returns:
       (H, W, 3) uint8 RGB.
 
     Raises:
-      InputError: empty, not an image, truncated or damaged, or too large for Pillow's guard against
-        decompression bombs (`PIL.Image.MAX_IMAGE_PIXELS`, 89 million pixels).
+      InputError: empty, not an image, truncated or damaged, or with more pixels than it may have.
     """
     if not data:
         raise InputError(f"{name}: the file is empty (0 bytes)")
+    most = max_pixels or Image.MAX_IMAGE_PIXELS or math.inf
     try:
-        file = Image.open(io.BytesIO(data))
-        if file.width * file.height > (Image.MAX_IMAGE_PIXELS or math.inf):
-            raise Image.DecompressionBombError
-        file.load()
-        image = ImageOps.exif_transpose(file)
+        with _allowed(most):
+            file = Image.open(io.BytesIO(data))
+            if file.width * file.height > most:
+                raise Image.DecompressionBombError
+            file.load()
+            image = ImageOps.exif_transpose(file)
     except Image.DecompressionBombError as error:
-        limit = f"{Image.MAX_IMAGE_PIXELS or 0:,}"
         raise InputError(
-            f"{name}: more than {limit} pixels (a decompression bomb?); scale it down"
+            f"{name}: more than {most:,} pixels (a decompression bomb?); scale it down, or raise max_pixels if it is"
+            " a source image"
         ) from error
     except UnidentifiedImageError as error:
         raise InputError(f"{name}: not an image in a format that Pillow reads") from error
@@ -82,6 +90,21 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
             ) from error
         raise InputError(f"{name}: truncated or damaged image: {error}") from error
     return _to_rgb(image, name)
+
+
+@contextlib.contextmanager
+def _allowed(pixels: float) -> Iterator[None]:
+    """Lifts Pillow's own limit, if need be, while one image is decoded; `decode_image` has its own."""
+    before = Image.MAX_IMAGE_PIXELS
+    if before is None or pixels <= before:
+        yield
+        return
+    with _GUARD:
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:

@@ -17,7 +17,7 @@ def save_image(image: Image.Image, path: str | Path) -> None:
       InputError: an extension that Pillow doesn't write, or a place that can't be written to.
       Halted: the disk is full.
     """
-    path, form = Path(path), image_format(path)
+    path, form = Path(os.path.expanduser(path)), image_format(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,23 +35,34 @@ class SourceImage:
         return {"name": self.name, "shape": list(self.pixels.shape), "sha256": digest}
 
 
-def load_source(source: str) -> list[SourceImage]:
+def load_source(source: str, *, max_pixels: int = 0) -> list[SourceImage]:
     """Reads every image that a source names, in an order that depends on the names alone.
 
     Args:
       source: `builtin:NAME`; a file; a folder, whose image files (by extension, hidden ones left out, folders
         in it left alone) are taken in order of name; or a glob pattern (`**` for any depth), whose files
-        must all be images.
+        must all be images. `~` stands for the home folder.
+      max_pixels: most pixels that an image may have; 0: Pillow's limit of 89 million. Cameras of 100 megapixels need
+        more.
 
     Returns:
       At least one image.
 
     Raises:
-      InputError: nothing matches, or one of the images can't be decoded.
+      InputError: nothing matches, one of the images can't be decoded, or it has too many pixels.
     """
     if source.startswith(builtin.PREFIX):
         return [SourceImage(source, builtin.load(source.removeprefix(builtin.PREFIX)))]
-    return [SourceImage(str(path), read_image(path)) for path in _files(source)]
+    return [SourceImage(str(path), read_image(path, max_pixels)) for path in source_files(source)]
+
+
+def source_files(source: str) -> list[Path]:
+    """The files that `load_source` reads; none for a built-in photograph.
+
+    Raises:
+      InputError: nothing matches.
+    """
+    return [] if source.startswith(builtin.PREFIX) else _files(source)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -72,7 +83,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def _files(source: str) -> list[Path]:
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))  # as a shell does it: ~NAME stays where there is no such user
     if not source:
         raise InputError("no source image: give a file, a folder, a glob pattern or builtin:NAME")
     if path.is_dir():

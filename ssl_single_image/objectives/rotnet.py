@@ -32,7 +32,7 @@ def make(setup: common.Setup) -> Objective:
         logits = common.predict(setup.network(ROTATIONS), state, rotations(setup.normalise(crops)))
         return replicas.total(common.classification_metrics(logits, labels), axis_name)
 
-    return Objective(init, step, evaluate, lambda state: common.trunk(setup, state))
+    return Objective(init, step, evaluate, lambda state: common.trunk(setup, state), views=ROTATIONS)
 
 
 def update(

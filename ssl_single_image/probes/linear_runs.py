@@ -17,7 +17,7 @@ from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.probes import cached, linear
 from ssl_single_image.probes.kinds import Measured
 from ssl_single_image.probes.plan import ProbePlan
-from ssl_single_image.runs import LoadedEncoder
+from ssl_single_image.runs import LoadedEncoder, progress
 from ssl_single_image.runs import metrics as metrics_lib
 from ssl_single_image.types import Batch, InputError, Metrics, State
 
@@ -54,7 +54,7 @@ class Cached:
                 state, metrics = self._train(state, stream(seed, Stream.HEADS_STEP), train)
                 losses = _losses(metrics, loaded.name, epoch)
                 bar.update(rows)
-            metrics_lib.show(bar, losses)
+            progress.show(bar, losses)
         label = np.asarray(test.label)
         counts = np.bincount(label[label >= 0], minlength=len(plan.data.classes))
         return measured(self._setup, self._evaluate(state, key, test), counts)
@@ -67,7 +67,7 @@ class Cached:
                 state, _ = self._extract(state, key, _own_part(batch))
                 jax.block_until_ready(state.step)
                 bar.update(int((batch.label >= 0).sum()))
-            metrics_lib.show(bar, {})
+            progress.show(bar, {})
         return state.extras["cache"]
 
 
@@ -100,7 +100,7 @@ class Published:
                     total = metrics_lib.add(total, metrics)
                     bar.update(size)
                 assert total is not None
-                metrics_lib.show(bar, _losses(total, name, epoch))
+                progress.show(bar, _losses(total, name, epoch))
         return state
 
     def _test(self, name: str, state: State) -> Measured:
@@ -115,7 +115,7 @@ class Published:
                 label = np.asarray(batch.label)[batch.label >= 0]
                 counts += np.bincount(label, minlength=len(counts))
                 bar.update(len(label))
-            metrics_lib.show(bar, {})
+            progress.show(bar, {})
         assert total is not None
         return measured(self._setup, total, counts)
 
@@ -172,7 +172,7 @@ def _losses(metrics: Metrics, name: str, epoch: int) -> dict[str, float]:
     return losses
 
 
-def _progress(images: int, what: str) -> metrics_lib.tqdm:
-    bar = metrics_lib.progress_bar(images, 0)
+def _progress(images: int, what: str) -> progress.tqdm:
+    bar = progress.progress_bar(images, 0, "images")
     bar.set_description(what)
     return bar

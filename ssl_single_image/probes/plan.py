@@ -7,11 +7,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from ssl_single_image import augment, models, parallel
+from ssl_single_image import augment, datasets, models, parallel
 from ssl_single_image.datasets import LabelledSet
 from ssl_single_image.probes import linear, pooling
 from ssl_single_image.runs import LoadedEncoder
-from ssl_single_image.schema import SEED, OneOf, Section, Within
+from ssl_single_image.schema import SEED, OneOf, Section, Told, Within
 from ssl_single_image.training import optim
 from ssl_single_image.types import EncoderSpec, InputError
 
@@ -31,28 +31,28 @@ class ProbeConfig(Section):
     """The config of a probe; the defaults are the cached protocol for images of CIFAR's size.
 
     Attributes:
-      dataset: the labelled set, as `datasets.load` names it.
+      dataset: the labelled set.
       data_dir: where prepared sets lie, or relative folders; "": TFDS's own folder.
-      kind: the kind of probe, a key of `probes.KINDS`.
+      kind: the kind of probe; `probes.KINDS` has them all.
       protocol: "cached", features computed once; "published", random views are encoded in every epoch.
       size: side of the input in pixels; 0: the encoder's.
       epochs: passes over the training images.
-      batch_size: images of a step over all devices.
+      batch_size: images of one step over all devices.
       optimizer: optimiser and schedule of the heads.
       pooling: "adaptive", or layer -> (window, stride[, padding]).
-      max_features: most features of a layer, for adaptive pooling.
-      feature_dtype: of the cache; "bfloat16" takes half the memory.
+      max_features: most features of a layer that adaptive pooling leaves.
+      feature_dtype: type of the features that are kept in memory; "bfloat16" takes half of it.
       augment: fields of `CropSpec` for training views; empty: the central view.
       test: "centre", or "ten_crop" as in the published protocol.
-      seed: of the heads' initialisation and the order of images.
-      train_images: how many are used; 0: all.
-      test_images: likewise.
+      seed: seed of the heads' initialisation and of the order of images.
+      train_images: number of training images that are used; 0: all.
+      test_images: number of test images that are used; 0: all.
 
     Raises:
       InputError: a value out of range, or fields that contradict each other.
     """
 
-    dataset: str = "photos"
+    dataset: Annotated[str, Told(datasets.FORMS)] = "photos"
     data_dir: str = ""
     kind: str = "linear"
     protocol: Annotated[str, OneOf("cached", "published")] = "cached"
@@ -60,10 +60,10 @@ class ProbeConfig(Section):
     epochs: Annotated[int, Within(1)] = 20
     batch_size: Annotated[int, Within(1)] = 250
     optimizer: optim.Optimizer = HEADS
-    pooling: Any = "adaptive"
+    pooling: Annotated[Any, Told("adaptive, or windows of whole numbers by layer")] = "adaptive"
     max_features: Annotated[int, Within(1)] = 3072
     feature_dtype: Annotated[str, OneOf("float32", "bfloat16")] = "float32"
-    augment: Any = dataclasses.field(default_factory=dict)
+    augment: Annotated[Any, Told("a mapping of fields")] = dataclasses.field(default_factory=dict)
     test: Annotated[str, OneOf(*linear.TESTS)] = "centre"
     seed: Annotated[int, SEED] = 0
     train_images: Annotated[int, Within(0)] = 0

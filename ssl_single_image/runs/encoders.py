@@ -98,7 +98,7 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
     reference = os.fspath(reference)
     if reference.startswith(RANDOM):
         return _untrained(reference)
-    folder, wanted, name = _split(reference)
+    folder, wanted, name = _split(os.path.expanduser(reference))
     path = Path(folder).absolute() / CHECKPOINTS
     if not path.is_dir():
         raise InputError(

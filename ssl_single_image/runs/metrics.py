@@ -1,21 +1,16 @@
-"""Where metrics go: `metrics.jsonl`, TensorBoard events and a progress bar."""
+"""Where metrics go: `metrics.jsonl`, `timings.jsonl` and TensorBoard events."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
-from absl import logging
 from PIL import Image
-from tqdm.auto import tqdm
-from tqdm.notebook import tqdm_notebook
 
 from ssl_single_image import images
 from ssl_single_image.types import InputError, Metrics
@@ -119,40 +114,3 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if not rows:
         raise InputError(f"{path}: no metrics in it yet; resume the run first")
     return rows
-
-
-def progress_bar(total: int, done: int, unit: str = "img") -> tqdm:
-    """Images seen, images/s and time left, on process 0 only.
-
-    A moving line on a terminal, a widget in a notebook. Elsewhere it is not displayed, and `show` logs it.
-    """
-    silent = not _moves()
-    return tqdm(
-        total=total,
-        initial=done,
-        unit=unit,
-        unit_scale=True,
-        dynamic_ncols=True,
-        disable=jax.process_index() != 0,
-        **({"file": _Nowhere()} if silent else {}),
-    )
-
-
-def show(bar: tqdm, values: Mapping[str, float]) -> None:
-    """Puts the newest training metrics beside the bar, or logs both where the bar is not displayed."""
-    bar.set_postfix(
-        {name.rsplit("/", 1)[-1]: f"{value:.3g}" for name, value in values.items()}, refresh=False
-    )
-    if not bar.disable and not _moves():
-        logging.info("%s", bar)
-
-
-class _Nowhere(io.TextIOBase):
-    """Discards what is printed."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-
-def _moves() -> bool:
-    return sys.stderr.isatty() or issubclass(tqdm, tqdm_notebook)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
+import functools
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import jax
 import optax
@@ -18,10 +19,14 @@ from PIL import Image
 from ssl_single_image import parallel
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.runs import metrics as metrics_lib
+from ssl_single_image.runs import progress
 from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.runs.signals import Stopped, StopRequest, stop_on_signal
-from ssl_single_image.schema import Section, Within
+from ssl_single_image.training.clock import Clock
+from ssl_single_image.training.plan import Data, PretrainPlan
 from ssl_single_image.types import Halted, InputError, Metrics, Objective, PyTree, State
+
+__all__ = ["Data", "Diverged", "Draw", "PretrainPlan", "Stopped", "train"]
 
 IN_FLIGHT = 2
 """Calls queued on the device before the host waits for the oldest."""
@@ -33,56 +38,6 @@ Draw = Callable[[State], Mapping[str, Image.Image]]
 
 class Diverged(Halted):
     """The loss is no longer a number; status 1."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PretrainPlan(Section):
-    """The length of a run and its intervals, all in steps.
-
-    Attributes:
-      steps: optimisation steps in all.
-      batch_size: images of one step over all devices, shown as progress.
-      log_every: steps between two logs of training metrics, which are means since the last log.
-      eval_every: steps between two evaluations on held-out inputs; 0: never.
-      checkpoint_every: steps between two checkpoints; there is one more at the end.
-      keep: number of the newest checkpoints that are kept, beside the best one.
-      steps_per_call: steps in one compiled call; must divide the others.
-
-    Raises:
-      InputError: a count out of range, or not a multiple of steps_per_call.
-    """
-
-    steps: Annotated[int, Within(1, 2**31, "[)")] = 1000
-    batch_size: Annotated[int, Within(1)] = 64
-    log_every: Annotated[int, Within(1)] = 50
-    eval_every: Annotated[int, Within(0)] = 500
-    checkpoint_every: Annotated[int, Within(1)] = 500
-    keep: Annotated[int, Within(1)] = 3
-    steps_per_call: Annotated[int, Within(1)] = 1
-
-    def check(self) -> None:
-        for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
-            if getattr(self, name) % self.steps_per_call:
-                raise InputError(
-                    f"{name} = {getattr(self, name)}: must be a multiple of steps_per_call, {self.steps_per_call}"
-                )
-
-
-@dataclasses.dataclass(frozen=True)
-class Data:
-    """Where inputs come from.
-
-    Attributes:
-      example: what `Objective.init` gets.
-      train: start step -> an endless iterator with one item a call, from that step on.
-      evaluate: () -> the inputs of one evaluation, in order.
-      split: whether inputs are batches to be split over devices (else an atlas for each).
-    """
-
-    example: PyTree
-    train: Callable[[int], Iterator[PyTree]]
-    evaluate: Callable[[], Iterable[PyTree]]
-    split: bool
 
 
 def train(
@@ -126,7 +81,8 @@ def train(
             " two refreshes of this objective"
         )
     store = CheckpointStore(workdir, plan.keep)
-    state = _start(objective, store, stream(seed, Stream.INIT), data.example)
+    with progress.waiting("making the network"):
+        state = _start(objective, store, stream(seed, Stream.INIT), data.example)
     writer = metrics_lib.MetricsWriter(workdir, int(state.step))
     run = _Run(objective, plan, data, seed, store, writer, config, schedule, devices, draw, started)
     try:
@@ -169,9 +125,9 @@ class _Run:
     draw: Draw | None
     started: Callable[[], None] | None
     warned: str = ""
-    refreshing: float = 0.0
-    """Seconds spent in refreshes."""
-    began: float = dataclasses.field(default_factory=time.perf_counter)
+    clock: Clock = dataclasses.field(default_factory=Clock)
+    timed: int = 0
+    """The step from which on the clock's lap counts."""
 
     def go(self, state: State, stop: StopRequest) -> State:
         plan, step = self.plan, int(state.step)
@@ -186,17 +142,19 @@ class _Run:
         total: Metrics | None = None
         queued: collections.deque[Metrics] = collections.deque()
         values: dict[str, float] = {}
-        with metrics_lib.progress_bar(plan.steps * plan.batch_size, step * plan.batch_size) as bar:
+        with progress.progress_bar(plan.steps * self.views, step * self.views, "views") as bar:
+            take: parallel.CompiledStep = functools.partial(self._first, advance, bar)
             while step < plan.steps:
                 if refresh is not None and _due(step, self.objective.refresh_every):
-                    state = self._refresh(refresh, state, step)
-                state, metrics = advance(state, train_key, next(inputs))
+                    state = self._refresh(refresh, state, step, bar)
+                state, metrics = take(state, train_key, next(inputs))
+                take = advance
                 step += plan.steps_per_call
                 total = metrics_lib.add(total, metrics)
                 queued.append(metrics)
                 if len(queued) > IN_FLIGHT:
                     jax.block_until_ready(queued.popleft())
-                bar.update(plan.steps_per_call * plan.batch_size)
+                bar.update(plan.steps_per_call * self.views)
                 last = step == plan.steps
                 log, save = _due(step, plan.log_every) or last, _due(step, plan.checkpoint_every) or last
                 evaluate = plan.eval_every and (_due(step, plan.eval_every) or last)
@@ -205,9 +163,11 @@ class _Run:
                     values = self._log(step, total, bar)
                     total = None
                 if evaluate:
-                    values |= self._evaluate(measure, state, step)
+                    with self._aside("evaluating", bar):
+                        values |= self._evaluate(measure, state, step)
                 if self.draw is not None and (evaluate or last) and jax.process_index() == 0:
-                    self.writer.pictures(step, self.draw(state))
+                    with self._aside("drawing", bar):
+                        self.writer.pictures(step, self.draw(state))
                 if save or stopping:
                     others = {name: take(state) for name, take in self.objective.encoders.items()}
                     self.store.save(state, self.objective.encoder(state), self.config, values, others)
@@ -216,11 +176,38 @@ class _Run:
                     assert stop.number is not None
                     raise Stopped(stop.number, step)
                 if self.started is not None:
-                    self.started()
+                    with self._aside("drawing", bar):
+                        self.started()
                     self.started = None
         if self.warned:
             logging.warning("the run ended with this problem: %s", self.warned)
         return state
+
+    @property
+    def views(self) -> int:
+        """What the encoder sees in a step."""
+        return self.plan.batch_size * self.objective.views
+
+    @contextlib.contextmanager
+    def _aside(self, what: str, bar: progress.tqdm, done: str = "") -> Iterator[None]:
+        """Something that is no training: the line says what it is, and the speed does not count it."""
+        with self.clock.aside(what), progress.waiting(what, bar, done=done):
+            yield
+
+    def _first(
+        self, advance: parallel.CompiledStep, bar: progress.tqdm, state: State, key: jax.Array, inputs: PyTree
+    ) -> tuple[State, Metrics]:
+        """The first call, which compiles. It is no part of the speed, nor of the estimate of the time left."""
+        before = int(state.step)
+        with self._aside("compiling", bar, done="compiled"):
+            made = jax.block_until_ready(advance(state, key, inputs))
+        self.writer.timings(
+            before + self.plan.steps_per_call, {"compile_seconds": self.clock.spent("compiling")}
+        )
+        self.clock.lap()
+        self.timed = before + self.plan.steps_per_call
+        bar.unpause()
+        return made
 
     def _compile_refresh(self) -> Callable[[State], tuple[State, Metrics]] | None:
         if self.objective.refresh is None:
@@ -231,17 +218,22 @@ class _Run:
         key = stream(self.seed, Stream.REFRESH)
         return lambda state: compiled(state, key, self.data.example)
 
-    def _refresh(self, refresh: Callable[[State], tuple[State, Metrics]], state: State, step: int) -> State:
+    def _refresh(
+        self,
+        refresh: Callable[[State], tuple[State, Metrics]],
+        state: State,
+        step: int,
+        bar: progress.tqdm,
+    ) -> State:
         """Its metrics are those of the step that follows: a run resumed at `step` refreshes again."""
         jax.block_until_ready(state)
         logging.info("refresh before step %d", step + 1)  # it can take minutes
-        start = time.perf_counter()
-        state, metrics = refresh(state)
-        values = metrics_lib.means(metrics, "refresh")
-        seconds = time.perf_counter() - start
-        self.refreshing += seconds
-        share = self.refreshing / (time.perf_counter() - self.began)
-        timings = {"refresh/seconds": seconds, "refresh/share_of_time": share}
+        before = self.clock.spent("refreshing")
+        with self._aside("refreshing", bar):
+            state, metrics = refresh(state)
+            values = metrics_lib.means(metrics, "refresh")
+        spent = self.clock.spent("refreshing")
+        timings = {"refresh/seconds": spent - before, "refresh/share_of_time": spent / self.clock.seconds}
         self.writer.write(step + 1, values)
         self.writer.timings(step + 1, timings)
         logging.info("before step %d: %s", step + 1, _listed(values | timings))
@@ -251,7 +243,7 @@ class _Run:
         """Several processes agree only at log points: asking is a collective."""
         return stop.agreed() if jax.process_count() == 1 or log else False
 
-    def _log(self, step: int, total: Metrics, bar: metrics_lib.tqdm) -> dict[str, float]:
+    def _log(self, step: int, total: Metrics, bar: progress.tqdm) -> dict[str, float]:
         values = metrics_lib.means(total, "train")
         if self.schedule is not None:
             values["train/learning_rate"] = float(self.schedule(step - 1))
@@ -264,8 +256,15 @@ class _Run:
             self._warn(step, {name.removeprefix("train/"): value for name, value in values.items()})
             values["train/warning"] = float(bool(self.warned))
         self.writer.write(step, values)
-        metrics_lib.show(bar, values)
+        self.writer.timings(step, self._speed(step) | {"seconds": self.clock.seconds})
+        progress.show(bar, values)
         return values
+
+    def _speed(self, step: int) -> dict[str, float]:
+        """Since the last log; nothing if no step was timed, as where the first one is the only one."""
+        steps, seconds = step - self.timed, self.clock.lap()
+        self.timed = step
+        return {"views_per_second": steps * self.views / seconds} if steps and seconds > 0 else {}
 
     def _warn(self, step: int, means: dict[str, float]) -> None:
         """Says once when something goes wrong, and remembers it while it lasts."""

@@ -19,15 +19,16 @@ class Optimizer(Section):
 
     Attributes:
       name: "sgd", with momentum, or "adam".
-      learning_rate: its highest value.
+      learning_rate: the highest learning rate of the schedule.
       schedule: "constant"; "step", multiplied by `factors` at `boundaries`; "cosine", to 0 at the end; "exponential",
         constant up to the first of `boundaries`, from there decaying to the first of `factors` at the end.
       boundaries: ascending fractions of the run, so that a longer run keeps its shape.
-      factors: one for each boundary.
+      factors: what the learning rate is multiplied by, one factor for each boundary.
       warmup: fraction of the run over which the rate rises linearly from 0.
       momentum: momentum of "sgd"; 0: none.
       nesterov: whether the momentum of "sgd" is Nesterov's.
-      weight_decay: added to the gradient before momentum, as the published systems do.
+      weight_decay: share of the parameters that is added to their gradient, before momentum, as the published systems
+        do.
       decay_gains: whether weight decay includes the gains of batch norm.
       b1: decay of the first moment of "adam".
       b2: decay of the second moment of "adam".

@@ -75,6 +75,14 @@ def test_other_formats(tmp_path: Path, expected: np.ndarray, form: str, error: f
     assert np.abs(got.astype(float) - expected).mean() <= error
 
 
+def test_jpg_is_jpeg(tmp_path: Path) -> None:
+    assert command(tmp_path, "--format=jpg") == 0
+    before = snapshot(tmp_path)
+    assert any(name.endswith(".jpeg") for name in before)
+    assert command(tmp_path, "--format=jpeg") == 0
+    assert snapshot(tmp_path) == before
+
+
 def test_array_record_is_a_tfds_data_set(tmp_path: Path, expected: np.ndarray) -> None:
     assert command(tmp_path, "--format=array_record") == 0
     source = tfds.builder_from_directory(str(tmp_path)).as_data_source("train")

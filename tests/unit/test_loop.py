@@ -1,9 +1,11 @@
 """The loop on an objective small enough to see through: y = w x, fitted by SGD."""
 
 import errno
+import io
 import itertools
 import json
 import os
+import re
 import signal
 import threading
 
@@ -16,7 +18,7 @@ from PIL import Image
 
 from ssl_single_image import models
 from ssl_single_image.runs import checkpoint
-from ssl_single_image.training import loop
+from ssl_single_image.training import clock, loop
 from ssl_single_image.types import EncoderSpec, EncoderVariables, Halted, InputError, Objective, State
 
 SPEC = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
@@ -77,6 +79,10 @@ def run(workdir, steps=12, objective=None, inputs=None, draw=None, **changes):
 
 def lines(workdir):
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def clocks(workdir):
+    return [json.loads(line) for line in (workdir / "timings.jsonl").read_text().splitlines()]
 
 
 def test_metrics_are_means_since_the_last_line(tmp_path):
@@ -193,6 +199,77 @@ def test_pictures_are_drawn_at_evaluations_and_at_the_end(tmp_path):
     assert Image.open(tmp_path / "look.png").getpixel((0, 0)) == (12, 0, 0)
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_clocks_have_the_speed_the_time_and_once_the_compilation(tmp_path):
+    run(tmp_path, objective=make_objective()._replace(views=4))
+    compiled = [line for line in clocks(tmp_path) if "compile_seconds" in line]
+    assert [line["step"] for line in compiled] == [1]
+    assert compiled[0]["compile_seconds"] > 0
+    logged = [line for line in clocks(tmp_path) if "seconds" in line]
+    assert [line["step"] for line in logged] == [2, 4, 6, 8, 10, 12]
+    seconds = [line["seconds"] for line in logged]
+    assert seconds == sorted(seconds)
+    assert all(line["views_per_second"] > 0 for line in logged)
+    assert not any("second" in name for line in lines(tmp_path) for name in line)
+
+
+def test_the_speed_counts_views_and_leaves_out_what_is_no_training(tmp_path, monkeypatch):
+    """By a clock that stands still, but for 2 s in each evaluation and 1 s in each fetch of inputs."""
+    now = [0.0]
+
+    def passing(seconds, value):
+        now[0] += seconds
+        return value
+
+    def measure():
+        return [passing(2.0, 0.5)]
+
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    inputs = loop.Data(0.5, lambda step: (passing(1.0, 0.5) for _ in itertools.count()), measure, split=False)
+    run(
+        tmp_path,
+        steps=4,
+        inputs=inputs,
+        log_every=2,
+        eval_every=2,
+        objective=make_objective()._replace(views=4),
+    )
+    logged = [line for line in clocks(tmp_path) if "seconds" in line]
+    assert [line["views_per_second"] for line in logged] == [8 * 4, 8 * 4]  # of the second step; of two steps
+    assert [line["seconds"] for line in logged] == [2.0, 6.0]
+
+
+def test_a_run_of_one_step_has_no_speed(tmp_path):
+    run(tmp_path, steps=1, log_every=1, eval_every=0)
+    (logged,) = [line for line in clocks(tmp_path) if "seconds" in line]
+    assert "views_per_second" not in logged
+
+
+def test_a_terminal_shows_views_and_what_is_waited_for(tmp_path, monkeypatch):
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    run(tmp_path, objective=refreshing_objective()._replace(views=4), draw=lambda state: {})
+    text = shown.getvalue()
+    for what in ("making the network ...", "compiling: ", "refreshing: ", "evaluating: ", "drawing: "):
+        assert what in text
+    assert "384/384" in text  # 12 steps of 8 crops in 4 views
+    assert " views/s" in text
+    assert text.rindex("drawing: ") < text.rindex("384/384")  # the line ends as it began
+
+
+def test_a_log_says_that_it_compiles_and_for_how_long(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        run(tmp_path)
+    messages = [record.getMessage() for record in caplog.records]
+    begins = messages.index("compiling ...")
+    assert re.fullmatch(r"compiled in [\d.]+ s", messages[begins + 1])
+    assert not any("evaluating" in message for message in messages)
+
+
 def refreshing_objective(every=3):
     """A refresh adds 100 to the first weight; metrics say at which step."""
 
@@ -208,7 +285,7 @@ def test_refreshes_come_before_the_first_step_and_after_each_interval(tmp_path):
     found = [line for line in lines(tmp_path) if "refresh/at" in line]
     assert [line["refresh/at"] for line in found] == [0, 3, 6]
     assert [line["step"] for line in found] == [1, 4, 7]
-    timings = [json.loads(line) for line in (tmp_path / "timings.jsonl").read_text().splitlines()]
+    timings = [line for line in clocks(tmp_path) if "refresh/seconds" in line]
     assert [line["step"] for line in timings] == [1, 4, 7]
     assert all(0 < line["refresh/share_of_time"] < 1 for line in timings)
     assert all(line["refresh/seconds"] > 0 for line in timings)

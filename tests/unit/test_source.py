@@ -45,6 +45,28 @@ def test_home_is_expanded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert names("~/b.png") == ["b.png"]
 
 
+def test_a_user_that_is_none_is_a_name_like_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (6, 5)).save("~nobody-of-this-name.png")
+    assert names("~nobody-of-this-name.png") == ["~nobody-of-this-name.png"]
+
+
+def test_files_are_named_without_being_read(folder: Path) -> None:
+    assert [path.name for path in images.source_files(str(folder))] == ["a.jpg", "b.png", "c[1].png"]
+    assert images.source_files("builtin:coffee") == []
+
+
+def test_more_pixels_are_read_where_they_are_allowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 12)  # 6 x 5 pixels are more than twice as many
+    with pytest.raises(InputError, match=r"b.png: more than 12 pixels .* raise max_pixels"):
+        images.load_source(str(folder / "b.png"))
+    (image,) = images.load_source(str(folder / "b.png"), max_pixels=30)
+    assert image.pixels.shape == (5, 6, 3)
+    with pytest.raises(InputError, match="more than 29 pixels"):
+        images.load_source(str(folder / "b.png"), max_pixels=29)
+    assert Image.MAX_IMAGE_PIXELS == 12
+
+
 def test_builtin() -> None:
     (image,) = images.load_source("builtin:chelsea")
     assert image.name == "builtin:chelsea"

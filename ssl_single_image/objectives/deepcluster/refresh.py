@@ -28,14 +28,14 @@ class Options(Section):
     """Options of DeepCluster; the defaults are the published system.
 
     Attributes:
-      clusters: k.
+      clusters: k, the number of clusters.
       features: what is clustered: "head", the last hidden layer before its ReLU, or "trunk", the flattened
         output of the convolutions.
       components: number of whitened dimensions that PCA keeps.
       floor: least variance that whitening divides by, relative to the largest.
       pca_crops: crops that PCA is fitted on; 0 or more than there are: all.
-      iterations: of k-means.
-      seeding: of k-means: "random" or "plusplus".
+      iterations: number of iterations of k-means.
+      seeding: how k-means draws its first centroids: "random" or "plusplus".
       reassign: epochs from one refresh to the next.
       view_min_area: smallest area of a training view, as a fraction of its crop's.
 
