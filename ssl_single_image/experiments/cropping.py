@@ -13,7 +13,6 @@ from ssl_single_image.analysis import crops, grids
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import workdir
 
-LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
 MOST_SHOWN = 10_000
 
 
@@ -49,7 +48,7 @@ def show_crops(
       seed: names the virtual data set.
       scale: whole factor that crops are shown at; 0 picks one.
       alone: adds a row for each augmentation alone.
-      title: put before the legend.
+      title: put before the seed in the heading.
 
     Raises:
       InputError: a source that can't be read or is too small, or a count out of range.
@@ -66,7 +65,8 @@ def show_crops(
             f" {crops.MOST_PIXELS:,}; show fewer, smaller ones or at a lower scale"
         )
     sources = checked_source(source, spec, seed)
-    heading = f"{count} crops of {spec.size} x {spec.size}, {title}seed {seed}   ({LEGEND})"
+    crops_shown = f"{count} crops" if count > 1 else "1 crop"
+    heading = f"{crops_shown} of {spec.size} x {spec.size}, {title}seed {seed}"
     sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
     return grids.stacked([sheet, crops.alone_sheet(sources, spec, seed, scale=scale)]) if alone else sheet
 

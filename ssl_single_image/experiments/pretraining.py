@@ -29,8 +29,6 @@ LEAVINGS = ("checkpoints", "metrics.jsonl", "timings.jsonl", "events.*", "*.png"
 """What a run leaves in its workdir before its first checkpoint."""
 SAMPLES = 48
 """Crops drawn in samples.png, until the objective draws samples of its own."""
-SCALE = 2
-"""How much the tiles of an objective's pictures are enlarged."""
 
 
 def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
@@ -116,7 +114,7 @@ def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | Non
 
     def draw(state: State) -> dict[str, Image.Image]:
         pictures = jax.device_get(compute(state, key, inputs))
-        return {name: grids.titled_rows(rows, scale=SCALE) for name, rows in pictures.items()}
+        return {name: grids.titled_rows(rows) for name, rows in pictures.items()}
 
     return draw
 
