@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -78,7 +79,7 @@ def accuracy_figure(probe: tables.Probe) -> Figure:
     axes.set_ylim(*_span(shown, probe["chance"]))
     axes.set_ylabel("top-1 accuracy, %")
     title = f"{tables.title(probe)} on {probe['dataset']}, {probe['test_images']:,} test images"
-    axes.set_title(textwrap.fill(title, 70), loc="left")
+    axes.set_title(_wrapped(title, 68), loc="left")
     _mark_chance(axes, probe["chance"])
     _tidy(axes)
     figure.legend(loc="outside lower left", frameon=False, fontsize=10, ncols=2 if beside else 1)
@@ -148,8 +149,18 @@ def _from_the_top(lines: Sequence[Line2D]) -> list[Line2D]:
 
 def _label(result: Mapping[str, Any]) -> str:
     """A result in the legend, in as many lines as a long name takes."""
-    text = f"{result['checkpoint']} (step {result['step']:,})"
-    return "\n".join(textwrap.wrap(text, LEGEND_WIDTH, subsequent_indent="    "))
+    return _wrapped(f"{result['checkpoint']} (step {result['step']:,})", LEGEND_WIDTH)
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Text in lines of at most `width` characters, broken after a space or a slash where there is one."""
+    pieces = re.split(r"(?<=[ /])", text)
+    lines = [""]
+    for piece in (part for long in pieces for part in textwrap.wrap(long, width, drop_whitespace=False)):
+        if len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _span(values: Iterable[float], chance: float) -> tuple[float, float]:

@@ -30,7 +30,7 @@ MANIFEST = ".files.json"
 """Which files a report wrote."""
 DRAWN = {
     "samples": "Samples: crops as the network sees them, or what it generates.",
-    "clusters": "Crops by cluster.",
+    "clusters": "Crops by cluster, the tightest first.",
 }
 """Pictures in a pretraining's workdir -> captions."""
 SUMMARY = ("objective", "source", "dataset", "backbone", "steps", "batch_size", "crops", "seed")

@@ -102,7 +102,9 @@ def _draw_crops(config: PretrainConfig, folder: Path) -> None:
     sheet_file = folder / "samples.png"
     if not config.entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
         sources = images.load_source(config.source)
-        images.save_image(crops.crop_sheet(sources, config.crop, SAMPLES, config.seed), sheet_file)
+        heading = f"The first {SAMPLES} crops of this run, {config.crop.size} x {config.crop.size}"
+        sheet = crops.crop_sheet(sources, config.crop, SAMPLES, config.seed, heading=heading)
+        images.save_image(sheet, sheet_file)
 
 
 def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | None:
