@@ -40,13 +40,20 @@ Metrics = dict[str, tuple[jax.Array, jax.Array]]
 class Rows:
     """Rows of tiles to look at.
 
+    Titles are texts known when the program is traced. What it computes for them goes into `values`, and the drawing
+    formats it: `"cluster {}, {:,} crops"` with the row's two values.
+
     Attributes:
       tiles: (N, S, S, 3) float32 in [0, 1] each.
-      titles: one a row; "" continues the row above.
+      titles: one a row, as for `str.format`; "" continues the row above. Lines before the last are headings above it.
+      values: () numbers for each row's title; (): no title has any.
+      shown: () integers, how many of each row's tiles there are to see; a row of 0 is left out. (): all of all rows.
     """
 
     tiles: tuple[jax.Array, ...]
     titles: tuple[str, ...] = dataclasses.field(metadata={"static": True})
+    values: tuple[tuple[jax.Array, ...], ...] = ()
+    shown: tuple[jax.Array, ...] = ()
 
 
 Pictures = dict[str, Rows]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,39 +11,19 @@ import numpy as np
 from PIL import Image
 
 from ssl_single_image import augment, images
-from ssl_single_image.analysis import grids
+from ssl_single_image.analysis import augmentations, grids
 from ssl_single_image.objectives.common import crops_key
+from ssl_single_image.types import Rows
 
 _MAX_PANELS = 4
 _ROW = 12
 _PIXELS_AT_ONCE = 1 << 22
 MOST_PIXELS = 64_000_000
 """Of the crops on a sheet: a few GB of memory."""
-_CROPPING = (
-    "size",
-    "min_area",
-    "max_area",
-    "area_law",
-    "aspect",
-    "initial_crop",
-    "border",
-    "interpolation",
-    "image_choice",
-)
-_ALONE = {
-    "rotation": ("rotation",),
-    "shear": ("shear",),
-    "horizontal flip": ("hflip",),
-    "vertical flip": ("vflip",),
-    "brightness": ("brightness",),
-    "contrast": ("contrast",),
-    "saturation": ("saturation",),
-    "hue": ("hue",),
-    "blur": ("blur_probability", "blur_sigma"),
-    "noise": ("noise",),
-}
-"""Row -> the fields that it takes from the spec; it is shown if the first is not 0."""
-_MAX_WINDOWS = 24
+_MAX_WINDOWS = 16
+SMALL, TINY = 160, 64
+"""Below this width in pixels, captions tell the most telling alone, and nothing but the crop's number."""
+_TELLING = 3
 
 
 def crop_sheet(
@@ -56,15 +37,34 @@ def crop_sheet(
 ) -> Image.Image:
     """Crops 0..count-1 of the virtual data set that training with `seed` sees, beside their sources.
 
-    Up to four sources are shown, and the windows of the first 24 crops.
+    Up to four sources are shown, and the windows of the first 16 crops, which are framed in the same colours.
     """
     atlas = images.build_atlas([source.pixels for source in sources])
-    place, jitter, crops = _draw(atlas, spec, count, seed)
+    drawn, crops = _draw(atlas, spec, count, seed)
     scale = scale or default_scale(spec.size)
-    labels = [_label(place, jitter, i) for i in range(count)]
+    labels = [caption(i, {name: v[i] for name, v in drawn.items()}, spec, scale) for i in range(count)]
     columns = min(count, max(4, round((1.6 * count) ** 0.5)))
-    sheet = grids.contact_sheet(list(crops), labels, columns=columns, scale=scale, heading=heading)
-    return grids.side_by_side([grids.stacked(_panels(sources, spec, place)), sheet])
+    frames = [_colour(i) if owner < _MAX_PANELS else "" for i, owner in enumerate(drawn["image"])]
+    sheet = grids.contact_sheet(
+        list(crops), labels, columns=columns, scale=scale, heading=heading, frames=frames[:_MAX_WINDOWS]
+    )
+    return grids.side_by_side([grids.stacked(_panels(sources, drawn)), sheet])
+
+
+def caption(number: int, drawn: Mapping[str, Any], spec: augment.CropSpec, scale: int) -> str:
+    """What a sheet says below a crop: its number and what was done to it, as much as suits the size of the tile.
+
+    Args:
+      number: of the crop.
+      drawn: what was drawn for it, as `augmentations.values` gives.
+      spec: the one that it was drawn from.
+      scale: factor that it is shown at.
+    """
+    width = spec.size * scale
+    if width < TINY:
+        return str(number)
+    first, *rest = augmentations.words(drawn, spec, _TELLING if width < SMALL else None)
+    return grids.in_lines([f"{number}: {first}", *rest], width)
 
 
 def default_scale(size: int) -> int:
@@ -75,76 +75,67 @@ def default_scale(size: int) -> int:
 def alone_sheet(
     sources: Sequence[images.SourceImage], spec: augment.CropSpec, seed: int, *, scale: int = 0
 ) -> Image.Image:
-    """The first crops of the virtual data set with no augmentation but cropping, then a row for each one alone."""
-    bare = augment.CropSpec(**{field: getattr(spec, field) for field in _CROPPING})
-    rows = {"crop only": bare}
-    for name, fields in _ALONE.items():
-        if any(getattr(spec, field) for field in fields[:1]):
-            rows[name] = bare.replace(**{field: getattr(spec, field) for field in fields})
-    rows["all"] = spec
-    atlas = images.build_atlas([source.pixels for source in sources])
+    """The first crops of the virtual data set in their windows alone, then with each augmentation alone, then with all.
 
+    A column shows one crop, from the same window in all rows, see `augmentations.one_at_a_time`.
+    """
+    atlas = images.build_atlas([source.pixels for source in sources])
+    rows = augmentations.rows(spec)
     columns = max(1, min(_ROW, MOST_PIXELS // (len(rows) * spec.size**2)))
 
     def draw(atlas: images.Atlas, key: jax.Array) -> list[jax.Array]:
-        return [augment.render_crops(atlas, key, jnp.arange(columns), each) for each in rows.values()]
+        params = augmentations.one_at_a_time(_params(atlas, key, jnp.arange(columns), spec), atlas, spec)
+        return [augment.render(atlas, p, own) for p, (_, own) in zip(params, rows.values(), strict=True)]
 
     # Runs once, on a few crops: the compiler's time is all there is.
     crops = jax.jit(draw, compiler_options={"xla_backend_optimization_level": 0})(atlas, crops_key(seed))
-    labels = [name if i == 0 else "" for name in rows for i in range(columns)]
-    return grids.contact_sheet(
-        list(np.concatenate([np.asarray(row, np.float32) for row in crops])),
-        labels,
-        columns=columns,
-        scale=scale or max(1, round(64 / spec.size)),
-        heading="The same crops with one augmentation at a time",
+    first, *others = rows
+    heading = (
+        f"The first {columns} crops, with one augmentation at a time" if columns > 1 else "The first crop"
     )
+    return grids.titled_rows(Rows(tuple(crops), (f"{heading}\n{first}", *others)), scale=scale)
+
+
+def _params(
+    atlas: images.Atlas, key: jax.Array, indices: jax.Array, spec: augment.CropSpec
+) -> augment.CropParams:
+    """What is drawn for crops of the virtual data set, as `augment.render_crops` draws it."""
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
+    return jax.vmap(lambda k: augment.sample_params(k, atlas, spec))(keys)
 
 
 def _draw(
     atlas: images.Atlas, spec: augment.CropSpec, count: int, seed: int
-) -> tuple[augment.Geometry, augment.Jitter, np.ndarray]:
-    """What was drawn, and the crops (count, S, S, 3), all as NumPy arrays."""
-
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """What was drawn, by name, with "corners" (count, 4, 2); and the crops (count, S, S, 3)."""
     at_once = min(count, max(1, _PIXELS_AT_ONCE // spec.size**2))
 
     @jax.jit
-    def draw(
-        atlas: images.Atlas, key: jax.Array, first: jax.Array
-    ) -> tuple[augment.Geometry, augment.Jitter, jax.Array]:
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(at_once))
-        params = jax.vmap(lambda k: augment.sample_params(k, atlas, spec))(keys)
-        return params.geometry, params.jitter, augment.render(atlas, params, spec)
+    def draw(atlas: images.Atlas, key: jax.Array, first: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+        params = _params(atlas, key, first + jnp.arange(at_once), spec)
+        drawn = augmentations.values(params)
+        # Of the photograph: what is drawn is a share of the initial crop, where there is one.
+        source = jnp.stack([atlas.height[drawn["image"], 0], atlas.width[drawn["image"], 0]], axis=-1)
+        drawn["area"] = (drawn["extent"] / source.astype(drawn["extent"].dtype)).prod(axis=-1)
+        drawn["corners"] = augment.crop_corners(params.geometry, spec.size)
+        return drawn, augment.render(atlas, params, spec)
 
     key = crops_key(seed)
     parts = [jax.device_get(draw(atlas, key, jnp.int32(first))) for first in range(0, count, at_once)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
 
-def _panels(
-    sources: Sequence[images.SourceImage], spec: augment.CropSpec, place: augment.Geometry
-) -> list[Image.Image]:
-    corners = np.asarray(augment.crop_corners(place, spec.size))[:_MAX_WINDOWS]
-    owner = place.image[:_MAX_WINDOWS]
+def _panels(sources: Sequence[images.SourceImage], drawn: Mapping[str, np.ndarray]) -> list[Image.Image]:
+    corners, owner = drawn["corners"][:_MAX_WINDOWS], drawn["image"][:_MAX_WINDOWS]
     panels = []
     for i, source in enumerate(sources[:_MAX_PANELS]):
         mine = np.flatnonzero(owner == i)
         side = 640 if len(sources) == 1 else 400
-        panels.append(
-            grids.draw_windows(source.pixels, corners[mine], [str(k) for k in mine], longest_side=side)
-        )
+        labels, colours = [str(k) for k in mine], [_colour(int(k)) for k in mine]
+        panels.append(grids.draw_windows(source.pixels, corners[mine], labels, colours, longest_side=side))
     return panels
 
 
-def _label(place: augment.Geometry, jitter: augment.Jitter, i: int) -> str:
-    """Three lines: number, area and aspect; rotation, shear and flips; colour factors."""
-    height, width = (float(v) for v in place.extent[i])
-    area = f"{100 * float(place.area[i]):.2g}%"
-    flips = "H" * bool(place.hflip[i]) + "V" * bool(place.vflip[i])
-    shear = f" s{float(place.shear[i]):+.0f}" if float(place.shear[i]) else ""
-    factors = [float(v[i]) for v in (jitter.brightness, jitter.contrast, jitter.saturation)]
-    hue = float(jitter.hue[i])
-    changed = hue != 0 or any(f != 1 for f in factors)
-    colour = " ".join(f"{f:.1f}" for f in factors) + f" {hue:+.2f}" if changed else "true colours"
-    turn = f"{round(float(place.angle[i])) + 0:+d}°" if round(float(place.angle[i])) else "0°"
-    return f"#{i} {area} {height / width:.2f}\n{turn}{shear} {flips}\n{colour}"
+def _colour(number: int) -> str:
+    """Of the frame of a crop and of its window."""
+    return grids.WINDOW_COLOURS[number % len(grids.WINDOW_COLOURS)]

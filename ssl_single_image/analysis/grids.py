@@ -7,23 +7,19 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ssl_single_image.analysis.colours import COLOURS
 from ssl_single_image.types import Rows
 
 _BACKGROUND = (255, 255, 255)
 _INK = (30, 30, 30)
 _GAP = 8
 _LABEL = 11
+_LARGEST_LABEL = 16
 _HEADING = 15
-_COLOURS = (
-    (230, 25, 75),
-    (60, 180, 75),
-    (255, 225, 25),
-    (0, 130, 200),
-    (245, 130, 48),
-    (145, 30, 180),
-    (70, 240, 240),
-    (240, 50, 230),
-)
+_TITLE = 12
+_SHOWN = 64
+"""Side in pixels that tiles in rows are enlarged to, about."""
+WINDOW_COLOURS = (*COLOURS[:-1], "#FFFFFF")  # no black: photographs are often dark
 
 
 def contact_sheet(
@@ -33,46 +29,81 @@ def contact_sheet(
     columns: int,
     scale: int = 1,
     heading: str = "",
+    heading_size: int = _HEADING,
+    frames: Sequence[str] = (),
 ) -> Image.Image:
     """Lays tiles out row by row, each with its label below.
 
     Args:
       tiles: (S, S, 3) each, all of one size; uint8, or floats in [0, 1].
-      labels: one a tile, of one or more lines; None: no labels.
+      labels: one a tile, of one or more lines, as `in_lines` makes them; None: no labels.
       columns: tiles in a row.
       scale: whole factor by which tiles are enlarged; pixels stay square.
       heading: a line above all.
+      heading_size: of its letters, in pixels.
+      frames: colours of frames around the first tiles, "": none.
     """
     pictures = [_enlarged(tile, scale) for tile in tiles]
     texts = list(labels) if labels is not None else [""] * len(pictures)
+    widest = max(p.width for p in pictures)
+    size = label_size(widest)
     lines = max((text.count("\n") + 1 for text in texts if text), default=0)
-    cell_width = max([p.width for p in pictures] + [_text_width(text, _LABEL) for text in texts]) + _GAP
-    cell_height = max(p.height for p in pictures) + lines * (_LABEL + 3) + _GAP
-    top = _HEADING + 2 * _GAP if heading else _GAP
+    cell_width = max([widest] + [_text_width(text, size) for text in texts]) + _GAP
+    cell_height = max(p.height for p in pictures) + lines * (size + 3) + _GAP
+    top = heading_size + 2 * _GAP if heading else _GAP
     rows = -(-len(pictures) // columns)
-    width = max(columns * cell_width, _text_width(heading, _HEADING) + _GAP) + _GAP
+    width = max(columns * cell_width, _text_width(heading, heading_size) + _GAP) + _GAP
     sheet = Image.new("RGB", (width, rows * cell_height + top), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     if heading:
-        draw.text((_GAP, _GAP), heading, fill=_INK, font=ImageFont.load_default(_HEADING))
+        draw.text((_GAP, _GAP), heading, fill=_INK, font=ImageFont.load_default(heading_size))
     for i, (picture, text) in enumerate(zip(pictures, texts, strict=True)):
         x, y = _GAP + i % columns * cell_width, top + i // columns * cell_height
+        if i < len(frames) and frames[i]:
+            draw.rectangle((x - 3, y - 3, x + picture.width + 2, y + picture.height + 2), _INK)
+            draw.rectangle((x - 2, y - 2, x + picture.width + 1, y + picture.height + 1), frames[i])
         sheet.paste(picture, (x, y))
-        draw.multiline_text(
-            (x, y + picture.height + 2), text, fill=_INK, font=ImageFont.load_default(_LABEL), spacing=2
-        )
+        at = (x, y + picture.height + 4)
+        draw.multiline_text(at, text, fill=_INK, font=ImageFont.load_default(size), spacing=2)
     return sheet
 
 
+def label_size(width: int) -> int:
+    """The height in pixels of the letters below a tile of a width in pixels."""
+    return min(_LARGEST_LABEL, max(_LABEL, width // 14))
+
+
+def in_lines(words: Iterable[str], width: int) -> str:
+    """Words one after the other, with commas, in lines as wide as a tile of `width` pixels at most.
+
+    A word that is wider than the tile has a line of its own.
+    """
+    size = label_size(width)
+    lines: list[str] = []
+    for word in words:
+        longer = f"{lines[-1]}, {word}" if lines else word
+        if lines and _text_width(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
 def draw_windows(
-    pixels: np.ndarray, corners: np.ndarray, labels: Sequence[str], *, longest_side: int = 640
+    pixels: np.ndarray,
+    corners: np.ndarray,
+    labels: Sequence[str],
+    colours: Sequence[str],
+    *,
+    longest_side: int = 640,
 ) -> Image.Image:
     """A photograph, scaled to fit, with the outlines of windows on it.
 
     Args:
       pixels: (H, W, 3) uint8.
       corners: (K, 4, 2), the (y, x) corners of each window in pixels of the photograph.
-      labels: K short texts, put at the first corner, which is also marked by a dot.
+      labels: K short texts, put at the first corner, which is the top left one of the crop.
+      colours: K colours.
       longest_side: of the result, in pixels.
     """
     picture = Image.fromarray(pixels)
@@ -80,16 +111,18 @@ def draw_windows(
     size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
     picture = picture.resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
-    for i, (window, label) in enumerate(zip(corners * factor, labels, strict=True)):
-        points = [(float(x), float(y)) for y, x in window]
-        colour = _COLOURS[i % len(_COLOURS)]
-        draw.line([*points, points[0]], fill=colour, width=2, joint="curve")
-        x, y = points[0]
-        draw.ellipse((x - 3, y - 3, x + 3, y + 3), fill=colour)
-        font = ImageFont.load_default(_LABEL)
-        x = min(x + 4, picture.width - font.getlength(label) - 2)
-        y = min(y + 2, picture.height - _LABEL - 4)
-        draw.text((x, y), label, fill=colour, font=font, stroke_width=1, stroke_fill=_INK)
+    outlines = [[(float(x), float(y)) for y, x in window] for window in corners * factor]
+    for points, colour in zip(outlines, colours, strict=True):
+        for ink, width in ((_INK, 4), (colour, 2)):  # seen on any ground
+            draw.line([*points, *points[:2]], fill=ink, width=width, joint="curve")
+    font = ImageFont.load_default(_LABEL)
+    for points, label, colour in zip(outlines, labels, colours, strict=True):
+        if label:
+            wide, high = _text_width(label, _LABEL) + 5, _LABEL + 4
+            x = min(max(points[0][0], 0), picture.width - wide - 1)
+            y = min(max(points[0][1], 0), picture.height - high - 1)
+            draw.rectangle((x, y, x + wide, y + high), fill=colour, outline=_INK)
+            draw.text((x + 3, y + 1), label, fill=(0, 0, 0), font=font)
     return picture
 
 
@@ -103,12 +136,29 @@ def stacked(panels: Iterable[Image.Image]) -> Image.Image:
     return _joined(list(panels), horizontal=False)
 
 
-def titled_rows(rows: Rows, *, scale: int = 1) -> Image.Image:
-    """Rows of tiles, each under its title and enlarged by a whole factor."""
-    return stacked(
-        contact_sheet(list(np.asarray(tiles)), columns=len(tiles), scale=scale, heading=title)
-        for title, tiles in zip(rows.titles, rows.tiles, strict=True)
-    )
+def titled_rows(rows: Rows, *, scale: int = 0) -> Image.Image:
+    """Rows of tiles, each under its title and enlarged by a whole factor, 0: one that suits their size."""
+    panels = []
+    headings: list[str] = []  # they wait for a row that is shown
+    for number, tiles in enumerate(rows.tiles):
+        count = int(rows.shown[number]) if rows.shown else len(tiles)
+        *above, title = title_lines(rows, number)
+        headings += above
+        if count:
+            panels += [_line(text) for text in headings]
+            headings = []
+            shown = list(np.asarray(tiles)[:count])
+            factor = scale or max(1, round(_SHOWN / shown[0].shape[0]))
+            panels.append(
+                contact_sheet(shown, columns=count, scale=factor, heading=title, heading_size=_TITLE)
+            )
+    return stacked(panels or [_line("nothing to show")])
+
+
+def title_lines(rows: Rows, number: int) -> list[str]:
+    """The title of a row with its values, the last, below the headings that come before it."""
+    values = rows.values[number] if rows.values else ()
+    return rows.titles[number].format(*(np.asarray(value).item() for value in values)).split("\n")
 
 
 def to_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -136,6 +186,13 @@ def _joined(panels: list[Image.Image], *, horizontal: bool) -> Image.Image:
         sheet.paste(panel, (at, _GAP) if horizontal else (_GAP, at))
         at += (panel.width if horizontal else panel.height) + _GAP
     return sheet
+
+
+def _line(text: str) -> Image.Image:
+    """A line of text as a panel."""
+    panel = Image.new("RGB", (_text_width(text, _HEADING) + 2 * _GAP, _HEADING + 2 * _GAP), _BACKGROUND)
+    ImageDraw.Draw(panel).text((_GAP, _GAP), text, fill=_INK, font=ImageFont.load_default(_HEADING))
+    return panel
 
 
 def _text_width(text: str, size: int) -> int:

@@ -41,8 +41,8 @@ _PAGE = """\
 </tbody></table></div>
 {% endmacro %}
 {% if probes %}
-<h2>Linear probes</h2>
-<p>A linear classifier on the frozen features of every layer. The best of each layer is in bold.
+<h2>{{ heading }}</h2>
+<p>What classifiers reach on the frozen features of every layer. The best of each layer is in bold.
 The same numbers: <a href="probes.md">Markdown</a>, <a href="probes.csv">CSV</a>, <a href="probes.json">JSON</a>.</p>
 {% for line in apart %}
 <p>{{ line }}</p>

@@ -30,7 +30,7 @@ MANIFEST = ".files.json"
 """Which files a report wrote."""
 DRAWN = {
     "samples": "Samples: crops as the network sees them, or what it generates.",
-    "clusters": "Crops by cluster.",
+    "clusters": "Crops by cluster, the tightest first.",
 }
 """Pictures in a pretraining's workdir -> captions."""
 SUMMARY = ("objective", "source", "dataset", "backbone", "steps", "batch_size", "crops", "seed")
@@ -64,6 +64,7 @@ def build(folder: Path, runs: Sequence[Path]) -> None:
         files["probes.json"] = json.dumps(merged, indent=2) + "\n"
     content = {"title": "Self-supervision from a single image", "probes": sections, "runs": pretrained}
     content["apart"] = tables.apart(merged)
+    content["heading"] = " and ".join(dict.fromkeys(tables.title(probe) for probe in merged))
     files["index.html"] = page.render(content)
     with workdir.held(folder):
         _remove_former(folder, files)

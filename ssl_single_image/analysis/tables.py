@@ -28,11 +28,18 @@ def layers(probe: Probe) -> list[str]:
 
 
 def setting(probe: Probe) -> str:
-    """What a table needs beside it: data set, test images, chance, protocol; one line."""
+    """What a table needs beside it: data set, kind of probe, protocol, test images, chance; one line."""
+    kind = title(probe)
     return (
-        f"{probe['dataset']}: {probe['test_images']:,} test images, chance level {probe['chance']:.1f} %,"
-        f" {probe['protocol']} protocol"
+        f"{probe['dataset']}: {kind[:1].lower()}{kind[1:]}, {probe['protocol']} protocol,"
+        f" {probe['test_images']:,} test images, chance level {probe['chance']:.1f} %"
     )
+
+
+def title(probe: Probe) -> str:
+    """What headings call probes of this kind: the name that the kind gave them, else one made from `kind`."""
+    named = probe.get("title") or f"{str(probe.get('kind', 'linear')).replace('_', ' ')} probes"
+    return f"{named[:1].upper()}{named[1:]}"
 
 
 def grid(probe: Probe, metric: str = "top1") -> tuple[list[str], list[list[str | float | None]]]:
@@ -78,11 +85,12 @@ def to_csv(probes: Iterable[Probe]) -> str:
     """One line a layer of a result."""
     names = ["dataset", "protocol", "test_images", "chance", "checkpoint", "step", "layer"]
     names += ["features", "top1", "top5"]
+    columns = [*names, "kind"]  # at the end, where it moves no column of before
     out = io.StringIO()
-    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
     for probe in probes:
-        shared = {name: probe[name] for name in names[:4]}
+        shared = {name: probe[name] for name in names[:4]} | {"kind": probe.get("kind", "linear")}
         for result in probe["results"]:
             for layer, values in result["layers"].items():
                 one = {"checkpoint": result["checkpoint"], "step": result["step"], "layer": layer}

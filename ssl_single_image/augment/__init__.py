@@ -1,7 +1,7 @@
 """Crops of an atlas: drawn from a key, resampled once, recoloured. All functions are pure."""
 
 from ssl_single_image.augment.check import check_source
-from ssl_single_image.augment.geometry import Geometry, crop_corners
+from ssl_single_image.augment.geometry import Geometry, crop_corners, posed
 from ssl_single_image.augment.photometric import Jitter, normalise
 from ssl_single_image.augment.pipeline import CropParams, render, sample_params
 from ssl_single_image.augment.spec import CropSpec
@@ -16,6 +16,7 @@ __all__ = [
     "crop_corners",
     "normalise",
     "permute_index",
+    "posed",
     "render",
     "render_centres",
     "render_crops",

@@ -11,7 +11,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32
 
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.images.atlas import Atlas
@@ -70,21 +70,45 @@ def sample_geometry(
     angle, shear = spec.rotation * (2 * u[3] - 1), spec.shear * (2 * u[4] - 1)
     hflip, vflip = u[7] < spec.hflip, u[8] < spec.vflip
     turn = affine_matrix(angle, shear)
-    mirror = jnp.stack([jnp.where(vflip, -1.0, 1.0), jnp.where(hflip, -1.0, 1.0)])
     tries = _sample_extents(u[_TRIES_START:], region, spec)
     if spec.border == "inside":
         extent, box = _first_inside(tries, region, turn)
         centre = corner + box / 2 + u[5:7] * (region - box)
         origin = centre - extent / 2
-        matrix = turn * (extent * mirror / spec.size)[None]
     else:
         extent = _first_upright(tries, region)
         origin = corner + _whole_offset(u[5:7], region - extent)
-        resize = (extent / spec.frame)[:, None]
-        centre = origin + extent / 2 + (resize * turn).sum(axis=1) * _centre_crop_shift(spec)
-        matrix = resize * turn * mirror[None]
+        centre = _upright_centre(origin, extent, turn, spec)
+    matrix = _matrix(turn, extent, hflip, vflip, spec)
     area = extent[0] * extent[1] / (region[0] * region[1])
     return Geometry(image, matrix, centre, origin, extent, area, angle, shear, hflip, vflip)
+
+
+def posed(
+    at: Geometry,
+    spec: CropSpec,
+    angle: Float[Array, ""],
+    shear: Float[Array, ""],
+    hflip: Bool[Array, ""],
+    vflip: Bool[Array, ""],
+) -> Geometry:
+    """The window of ONE crop turned, sheared and mirrored otherwise; with `border="inside"` it may leave the source.
+
+    Args:
+      at: where the window is.
+      spec: the one that it was drawn from.
+      angle: degrees.
+      shear: degrees.
+      hflip: () bool.
+      vflip: () bool.
+    """
+    turn = affine_matrix(angle, shear)
+    matrix = _matrix(turn, at.extent, hflip, vflip, spec)
+    inside = spec.border == "inside"
+    centre = at.centre if inside else _upright_centre(at.origin, at.extent, turn, spec)
+    return dataclasses.replace(
+        at, matrix=matrix, centre=centre, angle=angle, shear=shear, hflip=hflip, vflip=vflip
+    )
 
 
 def affine_matrix(angle: Float[Array, ""], shear: Float[Array, ""]) -> Float[Array, "2 2"]:
@@ -158,6 +182,22 @@ def _first_upright(tries: jax.Array, region: jax.Array) -> jax.Array:
 def _whole_offset(u: jax.Array, slack: jax.Array) -> jax.Array:
     """A uniform whole number in [0, slack]."""
     return jnp.minimum(jnp.floor(u * (slack + 1)), slack)
+
+
+def _matrix(
+    turn: jax.Array, extent: jax.Array, hflip: jax.Array, vflip: jax.Array, spec: CropSpec
+) -> jax.Array:
+    """Crop pixels to source pixels, (2, 2)."""
+    mirror = jnp.stack([jnp.where(vflip, -1.0, 1.0), jnp.where(hflip, -1.0, 1.0)])
+    if spec.border == "inside":
+        return turn * (extent * mirror / spec.size)[None]
+    return (extent / spec.frame)[:, None] * turn * mirror[None]
+
+
+def _upright_centre(origin: jax.Array, extent: jax.Array, turn: jax.Array, spec: CropSpec) -> jax.Array:
+    """The source point (2,) under the centre of a crop that is turned within its upright window."""
+    resize = (extent / spec.frame)[:, None]
+    return origin + extent / 2 + (resize * turn).sum(axis=1) * _centre_crop_shift(spec)
 
 
 def _centre_crop_shift(spec: CropSpec) -> float:

@@ -17,7 +17,6 @@ from ssl_single_image.runs import progress, workdir
 if TYPE_CHECKING:
     from ssl_single_image.experiments.layouts import Layout
 
-LEGEND = "number, area, height/width; rotation, shear, flips; brightness, contrast, saturation, hue"
 MOST_SHOWN = 10_000
 
 
@@ -54,7 +53,7 @@ def show_crops(
       seed: names the virtual data set.
       scale: whole factor that crops are shown at; 0 picks one.
       alone: adds a row for each augmentation alone.
-      title: put before the legend.
+      title: put before the seed in the heading.
       max_pixels: most pixels that a source image may have; 0: Pillow's limit, 89 million.
 
     Raises:
@@ -72,8 +71,9 @@ def show_crops(
             f" {crops.MOST_PIXELS:,}; show fewer, smaller ones or at a lower scale"
         )
     sources = checked_source(source, spec, seed, max_pixels)
-    heading = f"{count} crops of {spec.size} x {spec.size}, {title}seed {seed}   ({LEGEND})"
-    with progress.waiting(f"drawing {count:,} crops"):
+    crops_shown = f"{count} crops" if count > 1 else "1 crop"
+    heading = f"{crops_shown} of {spec.size} x {spec.size}, {title}seed {seed}"
+    with progress.waiting(f"drawing {crops_shown}"):
         sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
     if not alone:
         return sheet

@@ -41,8 +41,6 @@ LEAVINGS = ("checkpoints", "metrics.jsonl", "timings.jsonl", "events.*", "*.png"
 """What a run leaves in its workdir before its first checkpoint."""
 SAMPLES = 48
 """Crops drawn in samples.png, until the objective draws samples of its own."""
-SCALE = 2
-"""How much the tiles of an objective's pictures are enlarged."""
 
 
 def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
@@ -121,7 +119,9 @@ def _draw_crops(config: PretrainConfig, folder: Path) -> None:
     sheet_file = folder / "samples.png"
     if not config.entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
         sources = images.load_source(config.source, max_pixels=config.max_pixels)
-        images.save_image(crops.crop_sheet(sources, config.crop, SAMPLES, config.seed), sheet_file)
+        heading = f"The first {SAMPLES} crops of this run, {config.crop.size} x {config.crop.size}"
+        sheet = crops.crop_sheet(sources, config.crop, SAMPLES, config.seed, heading=heading)
+        images.save_image(sheet, sheet_file)
 
 
 def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | None:
@@ -133,7 +133,7 @@ def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | Non
 
     def draw(state: State) -> dict[str, Image.Image]:
         pictures = jax.device_get(compute(state, key, inputs))
-        return {name: grids.titled_rows(rows, scale=SCALE) for name, rows in pictures.items()}
+        return {name: grids.titled_rows(rows) for name, rows in pictures.items()}
 
     return draw
 

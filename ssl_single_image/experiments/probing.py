@@ -74,7 +74,7 @@ def pretrained_on(encoders: Iterable[LoadedEncoder]) -> list[str]:
 
 def write(folder: Path, result: dict[str, Any]) -> None:
     """Writes the results, each file whole or not at all; `probe.json`, which marks the probe as done, last."""
-    workdir.write_whole(folder / "probe.md", "# Linear probes\n\n" + tables.full_markdown(result))
+    workdir.write_whole(folder / "probe.md", f"# {tables.title(result)}\n\n" + tables.full_markdown(result))
     workdir.write_whole(folder / "probe.png", figures.accuracy(result))
     workdir.write_whole(folder / "probe.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
 

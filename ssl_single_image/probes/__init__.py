@@ -19,7 +19,7 @@ __all__ = [
     "make_plan",
 ]
 
-KINDS: dict[str, Kind] = {"linear": Kind(linear_runs.make, "linear classifiers")}
+KINDS: dict[str, Kind] = {"linear": Kind(linear_runs.make, "linear probes")}
 
 
 def find(name: str) -> Kind:

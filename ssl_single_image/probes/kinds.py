@@ -41,7 +41,7 @@ class Kind:
 
     Attributes:
       make: (plan, setup) -> the program for encoders of the setup's spec.
-      title: what tables call it.
+      title: what headings call probes of this kind, a plural; `probe.json` records it.
     """
 
     make: Callable[[Any, Any], Program]

@@ -46,6 +46,7 @@ def run(plan: ProbePlan) -> dict[str, Any]:
     return {
         "dataset": plan.data.name,
         "kind": plan.config.kind,
+        "title": kind.title,
         "protocol": plan.config.protocol,
         "classes": len(plan.data.classes),
         "chance": 100 * float(labels.max()) / float(labels.sum()),

@@ -16,7 +16,7 @@ from ssl_single_image.objectives import OBJECTIVES, Setup, common
 from ssl_single_image.objectives.deepcluster import Options, assignment, refresh
 from ssl_single_image.objectives.deepcluster import objective as method
 from ssl_single_image.training import loop
-from ssl_single_image.types import EncoderSpec, InputError
+from ssl_single_image.types import EncoderSpec, InputError, State
 
 OPTIONS = Options(clusters=6, components=4, iterations=5)
 OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-4), optax.sgd(0.05, momentum=0.9))
@@ -221,14 +221,63 @@ def test_a_resumed_run_has_the_same_bits(tmp_path, atlas):
     assert len(metrics("whole")) == 3
 
 
-def test_what_it_shows(atlas, refreshed):
-    show = method.make(setup()).pictures
-    assert show is not None
-    rows = jax.jit(show)(refreshed[1], jax.random.key(0), atlas)["clusters"]
-    assert len(rows.tiles) == len(rows.titles) == 12
-    assert {row.shape for row in rows.tiles} == {(method.GRID, 16, 16, 3)}
-    assert rows.titles[0].startswith("the 6 tightest")
-    assert rows.titles[6] == "6 clusters at random"
+def shown(sizes, spread, atlas):
+    """(cluster, its size, tiles to be seen) of each row of the picture that is shown, and its title's lines."""
+    ours = setup(crops=sum(sizes), options=Options(clusters=len(sizes), components=4))
+    _, clusters = listing(sizes)
+    state = State(jnp.int32(0), {}, {}, {}, clusters._replace(spread=jnp.asarray(spread, jnp.float32)))
+    draw = method.make(ours).pictures
+    assert draw is not None
+    rows = jax.jit(draw)(state, jax.random.key(0), atlas)["clusters"]
+    found = []
+    for number, (tiles, title) in enumerate(zip(rows.tiles, rows.titles, strict=True)):
+        (cluster, size, distance), count = rows.values[number], int(rows.shown[number])
+        assert distance == pytest.approx(spread[int(cluster)])
+        if count:
+            lines = title.format(cluster.item(), size.item(), distance.item()).split("\n")
+            found.append((int(cluster), int(size), np.asarray(tiles)[:count], lines))
+    members = [np.asarray(clusters.members[a:b]) for a, b in itertools.pairwise(clusters.starts)]
+    return ours, found, members
+
+
+@pytest.mark.parametrize("filled", [1, 6, 10, 13, 25])
+def test_the_picture_shows_every_cluster_once_and_no_empty_one(atlas, filled):
+    sizes = np.r_[np.tile([method.GRID + 2, 3], 13)[:filled], np.zeros(max(2 - filled, 4), int)]
+    order = np.random.default_rng(filled).permutation(len(sizes))
+    sizes, spread = sizes[order].tolist(), np.random.default_rng(1).uniform(size=len(sizes)).tolist()
+    _, rows, _ = shown(sizes, spread, atlas)
+    clusters = [cluster for cluster, *_ in rows]
+    assert len(set(clusters)) == len(clusters) == min(filled, 2 * method.SHOWN)
+    large = sorted((k for k, n in enumerate(sizes) if n >= method.GRID), key=lambda k: spread[k])
+    small = sorted((k for k, n in enumerate(sizes) if 0 < n < method.GRID), key=lambda k: spread[k])
+    ranked = large + small
+    assert clusters[: method.SHOWN] == ranked[: method.SHOWN]
+    assert [ranked.index(k) for k in clusters] == sorted(ranked.index(k) for k in clusters)
+    for cluster, size, tiles, lines in rows:
+        assert size == sizes[cluster]
+        assert len(tiles) == min(size, method.GRID)
+        assert lines[-1].startswith(f"cluster {cluster}, {size} crops, ")
+
+
+def test_a_row_has_the_crops_of_its_cluster_and_none_twice(atlas):
+    ours, rows, members = shown([3, method.GRID + 2, 1], [0.3, 0.2, 0.1], atlas)
+    draw = jax.jit(lambda a, i: augment.render_crops(a, common.crops_key(ours.seed), i, ours.crop))
+    crops = np.asarray(draw(atlas, jnp.arange(ours.crops)))
+    assert [cluster for cluster, *_ in rows] == [1, 2, 0]
+    for cluster, _, tiles, _ in rows:
+        distance = np.abs(tiles[:, None] - crops[None]).max(axis=(2, 3, 4))
+        nearest = distance.argmin(axis=1)
+        assert distance.min(axis=1).max() < 0.02  # one program may round where another does not
+        assert set(nearest) <= set(members[cluster])
+        assert len(set(nearest)) == len(nearest)
+
+
+def test_parts_of_the_picture_have_headings(atlas):
+    few = shown([5] * 4, [0.1] * 4, atlas)[1]
+    assert [lines[:-1] for *_, lines in few] == [["The clusters, the tightest first"], [], [], []]
+    many = shown([2] * 12, [0.1] * 12, atlas)[1]
+    headings = {number: lines[0] for number, (*_, lines) in enumerate(many) if len(lines) > 1}
+    assert headings == {0: "The 10 tightest of 12 clusters", 10: "Others, drawn at random"}
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,11 @@ def test_cached_probe_learns_and_says_what_it_measured():
     probe = run(loaded(), loaded("random:tiny", seed=1), data=data)
     counts = np.bincount(data.test.label)
     assert {
-        key: probe[key] for key in ("dataset", "protocol", "test_images", "train_images", "classes", "size")
+        key: probe[key]
+        for key in ("dataset", "kind", "title", "protocol", "test_images", "train_images", "classes", "size")
     } == {
+        "kind": "linear",
+        "title": "linear probes",
         "dataset": "stripes",
         "protocol": "cached",
         "test_images": 22,

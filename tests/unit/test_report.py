@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html.parser
-import io
 import json
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from PIL import Image
 from probe_fakes import LAYERS, tiny_backbone, tiny_encoder  # noqa: F401
 from test_tables import probe, result
 
-from ssl_single_image.analysis import figures, filters, report
+from ssl_single_image.analysis import filters, report
 from ssl_single_image.cli import common
 from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import InputError, State
@@ -188,10 +187,8 @@ def test_filters_of_another_number_of_channels_stand_side_by_side():
     assert picture.shape == (3 * 6 - 1, columns * 11 - 1, 3)
 
 
-def test_figures_are_pictures_of_the_size_they_need():
-    small = Image.open(io.BytesIO(figures.accuracy(probe(result("a", 50.0, 40.0)))))
-    many = Image.open(io.BytesIO(figures.accuracy(probe(*(result(f"r{i}", 50.0 - i) for i in range(14))))))
-    assert many.height > small.height
-    assert many.width == small.width
-    curves = figures.training_curves([{"step": 1, "train/loss": 1.0, "train/top": float("nan")}])
-    assert curves.startswith(PNG)
+def test_page_names_the_kinds_of_probes(tmp_path):
+    first = make_probe(tmp_path / "a", result("a", 61.0))
+    second = make_probe(tmp_path / "b", result("a", 62.0), kind="nearest", title="nearest probes")
+    report.build(tmp_path / "report", [first, second])
+    assert "<h2>Linear probes and Nearest probes</h2>" in (tmp_path / "report" / "index.html").read_text()

@@ -36,7 +36,7 @@ def test_markdown_is_the_expected_text():
         probe(result("runs/rot|net", 61.44, 63.5, step=2400), result("random:alexnet32", 61.41, 59.4))
     )
     assert text.splitlines() == [
-        "cifar10: 10,000 test images, chance level 10.0 %, cached protocol; top-1 accuracy, %",
+        "cifar10: linear probes, cached protocol, 10,000 test images, chance level 10.0 %; top-1 accuracy, %",
         "",
         "| checkpoint         |   step |    conv1 |    conv2 |",
         "|:-------------------|-------:|---------:|---------:|",
@@ -74,6 +74,17 @@ def test_csv_has_a_line_a_layer():
     ]
     assert {row["chance"] for row in rows} == {"10.0"}
     assert rows[1]["features"] == "200"
+    assert {row["kind"] for row in rows} == {"linear"}  # what it was before kinds were recorded
+
+
+def test_tables_name_the_kind_of_probe():
+    nearest = probe(result("a", 50.0), kind="nearest", title="nearest-neighbour probes")
+    assert tables.title(nearest) == "Nearest-neighbour probes"
+    assert tables.setting(nearest).startswith("cifar10: nearest-neighbour probes, cached protocol, ")
+    assert tables.title(probe(kind="two_layer")) == "Two layer probes"  # of a kind that left no title
+    assert tables.title(probe()) == "Linear probes"
+    (row,) = csv.DictReader(io.StringIO(tables.to_csv([nearest])))
+    assert row["kind"] == "nearest"
 
 
 def test_merge_joins_only_what_can_be_compared():

@@ -241,7 +241,12 @@ def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pi
         for row_key in jax.random.split(prior_key, SAMPLE_ROWS)
     ]
     inverted = nets.generate(networks, state, nets.encode(setup, networks, state, crops))
-    titles = ("held-out crops x", "G(E(x))", "G(z)", *[""] * (SAMPLE_ROWS - 1))
+    titles = (
+        "Held-out crops x",
+        "The same, encoded and generated again: G(E(x))",
+        "Generated from random codes: G(z)",
+        *[""] * (SAMPLE_ROWS - 1),
+    )
     return {"samples": Rows((nets.reduced(setup, crops), inverted, *samples), titles)}
 
 

@@ -135,15 +135,20 @@ def measure(
 
 
 def draw(setup: common.Setup, state: State, key: jax.Array, atlas: Atlas) -> Pictures:
-    """Crops of the clusters with the least spread and of others, one row each.
+    """Crops of the clusters with the least spread and of others, one row each; no cluster twice, and no empty one.
 
-    Clusters that fill a row come first among the tightest; those that don't repeat their crops.
+    Both parts begin with the tightest. Clusters that fill a row come before those that don't, whose few crops are
+    easily alike.
     """
     clusters: Clusters = state.extras
-    shown = min(SHOWN, options_of(setup).clusters)
-    large = clusters.sizes >= GRID
-    tightest = jnp.argsort(jnp.where(large, clusters.spread, jnp.inf))[:shown]
-    others = jnp.argsort(jnp.where(clusters.sizes > 0, jax.random.uniform(key, large.shape), jnp.inf))[:shown]
+    count = options_of(setup).clusters
+    tightest = min(SHOWN, count)
+    others = min(SHOWN, count - tightest)
+    empty = clusters.sizes == 0
+    order = jnp.lexsort((clusters.spread, clusters.sizes < GRID, empty))
+    rest = order[tightest:]
+    drawn = jnp.argsort(jnp.where(empty[rest], jnp.inf, jax.random.uniform(key, rest.shape)))[:others]
+    chosen = jnp.concatenate([order[:tightest], rest[jnp.sort(drawn)]])
 
     def row(cluster: jax.Array) -> jax.Array:
         size = jnp.maximum(clusters.sizes[cluster], 1).astype(jnp.uint32)
@@ -151,8 +156,18 @@ def draw(setup: common.Setup, state: State, key: jax.Array, atlas: Atlas) -> Pic
         indices = clusters.members[clusters.starts[cluster] + numbers.astype(jnp.int32)]
         return augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
 
-    rows = jax.vmap(row)(jnp.concatenate([tightest, others]))
-    titles = ["" for _ in range(2 * shown)]
-    titles[0] = f"the {shown} tightest clusters"
-    titles[shown] = f"{shown} clusters at random"
-    return {"clusters": Rows(tuple(rows), tuple(titles))}
+    sizes, spread = clusters.sizes[chosen], clusters.spread[chosen]
+    titles = ["cluster {}, {:,} crops, mean squared distance {:.2f}"] * (tightest + others)
+    heading = (
+        f"The {tightest} tightest of {count:,} clusters" if others else "The clusters, the tightest first"
+    )
+    titles[0] = f"{heading}\n{titles[0]}"
+    if others:
+        titles[tightest] = f"Others, drawn at random\n{titles[tightest]}"
+    rows = Rows(
+        tiles=tuple(jax.vmap(row)(chosen)),
+        titles=tuple(titles),
+        values=tuple(zip(chosen, sizes, spread, strict=True)),
+        shown=tuple(jnp.minimum(sizes, GRID)),
+    )
+    return {"clusters": rows}
