@@ -43,7 +43,7 @@ class Atlas:
     Images with fewer levels than the largest repeat their last one (a single pixel).
 
     Attributes:
-      texels: (R,) uint32, the pixels of all levels of all images, row by row, each red + 2**8 green + 2**16 blue:
+      texels: (R,) uint32, the pixels of all levels of all images, row by row, each `red + (green << 8) + (blue << 16)`:
         one load a pixel.
       offset: (N, L) int32, where in `texels` a level starts.
       height: (N, L) int32, pixels.
