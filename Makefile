@@ -29,6 +29,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+pictures: demo  ## the pictures of README.md
+	$(RUN) sample --image builtin:astronaut --out docs/images/crops.webp --count 28 --noalone
+	cp $(DEMO)/probe/probe.png docs/images/demo-probe.png
+
 docs: $(VENV)/.docs-installed  ## the documentation as a site; `cd site && python3 -m http.server` shows it with its search
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 

@@ -60,6 +60,7 @@ def test_workflow_covers_the_supported_pythons() -> None:
     versions = re.findall(r"\d+\.\d+", matrix)
     assert f">={versions[0]}" == PROJECT["requires-python"]
     assert versions == ["3.11", "3.12", "3.13"]
+    assert " | ".join(versions) in (ROOT / "docs" / "images" / "python.svg").read_text()
 
 
 def test_pre_commit_uses_the_pinned_ruff() -> None:
