@@ -39,7 +39,7 @@ NEED_RUN = ("docs/datasets.md", "docs/probing.md")
 PAGES = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
 
 STEPS = {"steps": 2, "batch_size": 4, "log_every": 1, "eval_batches": 1}
-PROBE = {"epochs": 1, "batch_size": 8, "train_images": 16, "test_images": 8, "max_features": 64}
+PROBE = {"epochs": 1, "batch_size": 8, "train_images": 16, "test_images": 8, "max_features": 192}
 SMALL = {
     "pretrain": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "probe": [f"--config.{name}={value}" for name, value in PROBE.items()],
