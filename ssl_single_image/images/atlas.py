@@ -2,12 +2,12 @@
 
 Level l of an image is the source reduced by sqrt(2)**l with an antialiasing cubic filter (the one of Pillow's bicubic
 resize). With two levels an octave, the next finer one is never sqrt(2) finer than a crop, so four taps in it are
-enough. Each level but the source itself is softened by a narrow kernel, which stands for half of what the second,
+enough. Each level but the source itself is softened by a narrow kernel. It stands for half of what the second,
 bilinear resampling of a two-step pipeline (PIL's resize, then affine) blurs on average.
 
-Pixel (i, j) of level l stands for the source over [i, i + 1) x [j, j + 1), scaled by sqrt(2)**l, and a point (y, x) of
-the source lies at exactly (y, x) / sqrt(2)**l in level l, for sizes of any parity; sides are rounded up, over repeated
-edge pixels. Filtering is integer arithmetic: NumPy and every JAX backend give the same bits.
+Pixel (i, j) of level l stands for the source over [i, i + 1) x [j, j + 1), scaled by sqrt(2)**l. A point (y, x) of the
+source lies at exactly (y, x) / sqrt(2)**l in level l, for sizes of any parity. Sides are rounded up, over repeated edge
+pixels. Filtering is integer arithmetic: NumPy and every JAX backend give the same bits.
 """
 
 from __future__ import annotations
