@@ -80,7 +80,9 @@ def test_one_version_everywhere() -> None:
 
 def test_reference_has_every_name_of_the_library() -> None:
     page = (ROOT / "docs" / "reference" / "library.md").read_text()
-    assert set(re.findall(r"^::: ssl_single_image\.(\w+)$", page, re.MULTILINE)) == set(ssl_single_image.__all__)
+    assert set(re.findall(r"^::: ssl_single_image\.(\w+)$", page, re.MULTILINE)) == set(
+        ssl_single_image.__all__
+    )
 
 
 def test_relative_links_in_documents_lead_somewhere() -> None:
