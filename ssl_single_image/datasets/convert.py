@@ -22,7 +22,7 @@ FILE_FORMAT = "array_record"
 
 
 def prepare_tfds(name: str, data_dir: str | None) -> Path:
-    """Downloads and converts a set that TFDS knows; done at once if it is there.
+    """Downloads and converts a set that TFDS knows; does nothing if it is there already.
 
     Args:
       name: TFDS name, NAME or NAME/CONFIG.

@@ -27,7 +27,7 @@ _SCENES = {"motorcycle_left": "motorcycle", "motorcycle_right": "motorcycle"}  #
 
 
 def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[str]) -> LabelledSet:
-    """Makes the set; the same for the same arguments.
+    """Makes the set. The same arguments give the same images.
 
     Each photograph is divided into 4 x 4 blocks, with gaps of 4 % of its shorter side between them. Four blocks,
     one in each row and column, are for evaluation. Crops are square windows inside one block. Their side is

@@ -69,7 +69,7 @@ class Atlas:
 
 
 def build_atlas(pixels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Atlas:
-    """Packs images of any sizes.
+    """Packs images of any sizes into an atlas, on the device.
 
     Args:
       pixels: (H, W, 3) uint8 each, at least one.
@@ -102,7 +102,7 @@ def build_atlas(pixels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Atlas:
 
 
 def atlas_from_batch(image: UInt8[Array, "B M M 3"], extent: Int32[Array, "B 2"]) -> Atlas:
-    """The same for a batch of images on equal canvases. Pure JAX: meant for use inside a step.
+    """Builds an atlas of a batch of images on equal canvases. It is pure JAX, for use inside a step.
 
     Args:
       image: (B, M, M, 3) uint8, each image in the top left corner of its canvas.
