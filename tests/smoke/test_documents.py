@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -250,3 +251,15 @@ def test_scripts_that_pages_name_have_these_flags(page: str) -> None:
         source = (ROOT / script).read_text() + shared
         for flag in re.findall(r"--[\w-]+", rest):
             assert f'"{flag}"' in source, f"{page}: {script} has no {flag}"
+
+
+@pytest.mark.slow
+def test_the_gallery_draws_its_page(tmp_path: Path) -> None:
+    small_photograph().save(tmp_path / "cat.jpg")
+    gallery = runpy.run_path(str(ROOT / "examples" / "gallery.py"))
+    with jax.numpy_dtype_promotion("standard"):
+        gallery["main"](str(tmp_path / "cat.jpg"), str(tmp_path / "gallery"))
+    page = (tmp_path / "gallery" / "index.html").read_text()
+    pictures = re.findall(r'src="(\d\.png)"', page)
+    assert len(pictures) == 5
+    assert all((tmp_path / "gallery" / name).exists() for name in pictures)
