@@ -9,7 +9,7 @@ DEMO := runs/demo
 # Files go to the two workers as they are listed: the longest come first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint docs pictures clean
 
 demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not run again
 	mkdir -p $(DEMO)
@@ -29,8 +29,19 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+pictures: demo  ## the pictures of README.md
+	$(RUN) sample --image builtin:astronaut --out docs/images/crops.webp --count 28 --noalone
+	cp $(DEMO)/probe/probe.png docs/images/demo-probe.png
+
+docs: $(VENV)/.docs-installed  ## the documentation as a site; `cd site && python3 -m http.server` shows it with its search
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+$(VENV)/.docs-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[docs]'
+	touch $@
+
 clean:  ## everything that is made, except the runs
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

@@ -122,8 +122,10 @@ class EncoderSpec:
 class EncoderVariables:
     """What a probe loads: the convolutional trunk, without any head.
 
-    `models.build_backbone(spec).apply({"params": params, "batch_stats": batch_stats}, x, train=False)`
-    gives `(output, activations)` for x (B, size, size, 3) float, already normalised with spec.mean and spec.std.
+    `variables = {"params": params, "batch_stats": batch_stats}` belong to the network
+    `models.build_backbone(spec.backbone, spec.options)`. Its `apply(variables, x, train=False)` gives
+    `(output, activations)` for x (B, spec.size, spec.size, 3) float32, which is already normalised by `spec.mean` and
+    `spec.std`. `runs.LoadedEncoder.features` does all of this.
     """
 
     spec: EncoderSpec

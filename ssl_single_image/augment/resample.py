@@ -1,7 +1,7 @@
 """One antialiased lookup per pixel: the affine map picks the mip level, and four taps (its pixels) are blended.
 
 Pixels are returned as packed words of three times ten bits, in quarters of the source's levels. Later stages then read
-4 bytes a pixel instead of 12, and on a CPU one integer holds two channels of a tap at a time.
+4 bytes a pixel instead of 12. On a CPU one integer holds two channels of a tap at a time.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ CENTRE_UNIT = 2**12
 class Place:
     """Where B crops lie in the mip level that each is read from; computed once for each crop.
 
-    All numbers are whole, so that the taps of a pixel and their weights are the same on every device, in any batch and
-    in any compiled program. Floats would differ in the last bit where a compiler fuses a product and a sum, and a pixel
-    on the border between two weights would differ visibly.
+    All numbers are whole. The taps of a pixel and their weights are therefore the same on every device, in any batch
+    and in any compiled program. Floats would differ in the last bit where a compiler fuses a product and a sum. A pixel
+    on the border between two weights would then differ visibly.
 
     Attributes:
       matrix: (B, 2, 2) int32, half crop pixels to pixels of the level in parts of _UNIT, in (y, x) order.

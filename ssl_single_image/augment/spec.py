@@ -31,8 +31,8 @@ class CropSpec(Section):
       rotation: degrees; the angle is drawn from U(-rotation, rotation).
       shear: degrees; the horizontal shear is drawn from U(-shear, shear).
       border: "inside": the rotated and sheared window always lies within the source. "window": an upright
-        window of whole pixels is resized to floor(sqrt(2) S), rotated and sheared there, and its central
-        S x S cut out; what falls outside the window is black.
+        window of whole pixels is resized to floor(sqrt(2) S), and rotated and sheared there. Its central
+        S x S is the crop; what falls outside the window is black.
       hflip: probability of mirroring left and right.
       vflip: probability of mirroring top and bottom.
       jitter_probability: probability of the four colour operations below, applied in random order.
@@ -98,16 +98,16 @@ class CropSpec(Section):
     def preset(cls, name: str, size: int) -> CropSpec:
         """A published recipe for crops of `size` pixels.
 
-        "paper": the specification in section 3 of the paper: crops of area fraction >= beta and aspect in
+        "paper" is the specification in section 3 of the paper: crops of area fraction >= beta and aspect in
         [3/4, 4/3], rotation of up to 35 degrees with no fill visible, horizontal flips, colour jitter. The
-        paper leaves open how the area is distributed, and gives beta = 1e-4. Here it is log-uniform, so that
-        every scale gets its share, and beta = 1e-3, at which a window of a one-megapixel photograph still
-        holds as many pixels as a 32-pixel crop. Colours are jittered in four crops of five, so that true
-        colours stay part of what the network sees.
+        paper gives beta = 1e-4 and leaves open how the area is distributed. Here it is log-uniform, so that
+        every scale gets its share. Here beta = 1e-3: such a window of a one-megapixel photograph still holds
+        as many pixels as a 32-pixel crop. Colours are jittered in four crops of five, so that true colours
+        stay part of what the network sees.
 
-        "authors": the steps of the authors' published generator: an initial crop of half the shorter side,
-        area ~ U(1/500, 1), rotation and shear of up to 30 degrees in a window sqrt(2) as large, jitter in
-        half of the crops, no flips (these are left to the objective).
+        "authors" follows the authors' published generator. It begins with an initial crop of half the shorter
+        side. The area is drawn from U(1/500, 1). Rotation and shear reach 30 degrees, in a window sqrt(2) as
+        large. Half of the crops are jittered. Flips are left to the objective.
 
         Raises:
           InputError: unknown name.

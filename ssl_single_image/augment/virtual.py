@@ -22,7 +22,7 @@ def render_crops(
 
     Args:
       atlas: the source images; pass it to compiled functions as an argument.
-      key: names the data set.
+      key: names the data set. `keys.stream(seed, keys.Stream.CROPS)` is that of a run with this seed.
       indices: (B,) integers in [0, 2**32).
       spec: how crops are made (static under jit).
 
@@ -54,8 +54,8 @@ def permute_index(
 ) -> UInt32[Array, " ..."]:
     """A keyed permutation of [0, count), evaluated at `index`: shuffling without a stored order.
 
-    A Feistel network permutes the smallest 4**n >= count; indices that leave [0, count) are permuted again
-    until they return (fewer than four rounds on average).
+    A Feistel network permutes the smallest `4**n >= count`. Indices that leave [0, count) are permuted again
+    until they return, which takes fewer than four rounds on average.
 
     Args:
       key: names the permutation.

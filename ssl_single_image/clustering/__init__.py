@@ -1,7 +1,7 @@
 """Clustering on the device: PCA, k-means, and how well two clusterings agree.
 
-All functions are pure, run inside `jax.jit` and, given the mapped axis, inside `jax.pmap`, where each replica holds
-its part of the points; n devices give one device's answer up to rounding.
+All functions are pure and run inside `jax.jit`. Given the mapped axis, they also run inside `jax.pmap`, where each
+replica holds its part of the points. n devices give one device's answer up to rounding.
 """
 
 from __future__ import annotations

@@ -72,10 +72,11 @@ def kmeans(
 ) -> KMeans:
     """Lloyd's algorithm (1982, "Least squares quantization in PCM") from k of the points.
 
-    Empty clusters take over half of another one, see `repair_empty`. Memory beside x, with blocks of
-    b = min(n, max(1, BLOCK // k)) points: less than 4 (2 b k + 3 b C + 6 k C + 4 n) bytes; random seeding has 16 more
-    a point of all replicas, for a moment, and restarts keep a second result. Time: iterations + 1 times n k C
-    products, and the seeding's.
+    Empty clusters take over half of another one, see `repair_empty`.
+
+    Memory beside x is less than 4 (2 b k + 3 b C + 6 k C + 4 n) bytes. Blocks have b = min(n, max(1, BLOCK // k))
+    points. Random seeding needs 16 bytes more for each point of all replicas, for a moment. Restarts keep a second
+    result. Time is that of n k C products for each iteration and the last assignment, and that of the seeding.
 
     Args:
       x: (n, C) float32, this replica's points.
@@ -118,10 +119,10 @@ def repair_empty(
 ) -> tuple[Float[Array, "k C"], Float[Array, " k"]]:
     """Splits other clusters until none is empty, as faiss does (Johnson, Douze and Jégou 2017, `Clustering.cpp`).
 
-    Each empty cluster, in order, gets the centroid of a donor, drawn with probability proportional to its size - 1; the
-    two then move apart by factors 1 +- APART, + on the even dimensions of the new one. The new one gets half of the
-    donor's size, rounded down. O(k + C) for each empty cluster. Once no cluster has more than one point, those still
-    empty stay so.
+    Each empty cluster, in order, gets the centroid of a donor. A donor is drawn with probability proportional to its
+    size - 1. The two then move apart by factors 1 +- APART, + on the even dimensions of the new one. The new one gets
+    half of the donor's size, rounded down. This takes O(k + C) for each empty cluster. Once no cluster has more than
+    one point, those still empty stay so.
 
     Args:
       centroids: (k, C) float32.

@@ -40,9 +40,9 @@ def fit_pca(
 ) -> PCA:
     """Whitening PCA: projected points have covariance 1 where their variance is above the floor.
 
-    From the eigenvectors of the D x D covariance (over n, not n - 1), whose sign is set such that the entry of largest
-    magnitude is positive. With `project` and `l2_normalise` this is what Caron, Bojanowski, Joulin and Douze 2018,
-    "Deep clustering for unsupervised learning of visual features", do to features before k-means (section 3.3).
+    The axes are eigenvectors of the D x D covariance (over n, not n - 1). Their sign makes the entry of largest
+    magnitude positive. With `project` and `l2_normalise` this is what DeepCluster does to features before k-means:
+    Caron, Bojanowski, Joulin and Douze 2018, "Deep clustering for unsupervised learning of visual features", 3.3.
 
     Time: n D^2 products and an eigendecomposition, O(D^3). Memory beside x: about 4 (5 D^2 + min(n D, BLOCK)) bytes.
 

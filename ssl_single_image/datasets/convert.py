@@ -22,7 +22,7 @@ FILE_FORMAT = "array_record"
 
 
 def prepare_tfds(name: str, data_dir: str | None) -> Path:
-    """Downloads and converts a set that TFDS knows; done at once if it is there.
+    """Downloads and converts a set that TFDS knows; does nothing if it is there already.
 
     Args:
       name: TFDS name, NAME or NAME/CONFIG.
@@ -32,8 +32,8 @@ def prepare_tfds(name: str, data_dir: str | None) -> Path:
       The folder of the prepared version.
 
     Raises:
-      InputError: TensorFlow, which TFDS's recipes need, is missing; TFDS knows no such set; files that have
-        to be fetched by hand are not there; the download failed.
+      InputError: TensorFlow, which TFDS's recipes need, is missing. Or TFDS knows no such set, files that have
+        to be fetched by hand are not there, or the download failed.
     """
     missing = [lib for lib in ("tensorflow", "importlib_resources") if importlib.util.find_spec(lib) is None]
     if missing:

@@ -1,6 +1,6 @@
 """`photos`: a stand-in labelled set that needs no download, cut from the built-in colour photographs.
 
-A class is a photograph, so it shows whether features tell apart textures and colours of a handful of scenes,
+A class is a photograph. The set shows whether features tell apart textures and colours of a handful of scenes,
 and that the whole way from image to table works. It can't show how features generalise to unseen objects:
 train and test crops come from different places of one photograph.
 """
@@ -27,12 +27,12 @@ _SCENES = {"motorcycle_left": "motorcycle", "motorcycle_right": "motorcycle"}  #
 
 
 def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[str]) -> LabelledSet:
-    """Makes the set; the same for the same arguments.
+    """Makes the set. The same arguments give the same images.
 
-    Each photograph is divided into 4 x 4 blocks with gaps of 4 % of its shorter side between; four of them, one
-    in each row and column, are for testing. Crops are square windows inside one block, their side
-    log-uniform in 10 to 20 % of the photograph's shorter side, scaled to `size` with antialiasing. Blocks
-    take turns, and every class has 480 training and 160 test crops.
+    Each photograph is divided into 4 x 4 blocks, with gaps of 4 % of its shorter side between them. Four blocks,
+    one in each row and column, are for evaluation. Crops are square windows inside one block. Their side is
+    log-uniform in 10 to 20 % of the photograph's shorter side, and they are scaled to `size` with antialiasing.
+    Blocks take turns, and every class has 480 training and 160 test crops.
 
     Args:
       argument: must be empty.

@@ -60,8 +60,8 @@ class Layout:
           size: in pixels.
           one_size: (height, width) that all images have; None: they differ.
 
-        Images of one size are left alone if their longer side is no more than 1.5 round(size 8/7); others
-        get a shorter side of round(size 8/7), and are cut in the middle to 1.5 times that.
+        Images of one size are left alone if their longer side is no more than 1.5 round(size 8/7). Others are
+        scaled to a shorter side of round(size 8/7), and their longer side is cut on both ends to 1.5 times that.
         """
         shorter = round(size * 8 / 7)
         side = int(shorter * _LONGEST)

@@ -133,7 +133,7 @@ def _version(place: Path) -> tuple[int, ...]:
 
 
 def missing_set(argument: str, folder: Path) -> str:
-    """What to say, and to do, about a set that is not in `folder`."""
+    """The message for a set that is not in `folder`: what is wrong, and what to do."""
     import tensorflow_datasets as tfds
 
     name = argument.split("/")[0]

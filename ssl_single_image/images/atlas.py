@@ -2,12 +2,12 @@
 
 Level l of an image is the source reduced by sqrt(2)**l with an antialiasing cubic filter (the one of Pillow's bicubic
 resize). With two levels an octave, the next finer one is never sqrt(2) finer than a crop, so four taps in it are
-enough. Each level but the source itself is softened by a narrow kernel, which stands for half of what the second,
+enough. Each level but the source itself is softened by a narrow kernel. It stands for half of what the second,
 bilinear resampling of a two-step pipeline (PIL's resize, then affine) blurs on average.
 
-Pixel (i, j) of level l stands for the source over [i, i + 1) x [j, j + 1), scaled by sqrt(2)**l, and a point (y, x) of
-the source lies at exactly (y, x) / sqrt(2)**l in level l, for sizes of any parity; sides are rounded up, over repeated
-edge pixels. Filtering is integer arithmetic: NumPy and every JAX backend give the same bits.
+Pixel (i, j) of level l stands for the source over [i, i + 1) x [j, j + 1), scaled by sqrt(2)**l. A point (y, x) of the
+source lies at exactly (y, x) / sqrt(2)**l in level l, for sizes of any parity. Sides are rounded up, over repeated edge
+pixels. Filtering is integer arithmetic: NumPy and every JAX backend give the same bits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Atlas:
     Images with fewer levels than the largest repeat their last one (a single pixel).
 
     Attributes:
-      texels: (R,) uint32, the pixels of all levels of all images, row by row, each red + 2**8 green + 2**16 blue:
+      texels: (R,) uint32, the pixels of all levels of all images, row by row, each `red + (green << 8) + (blue << 16)`:
         one load a pixel.
       offset: (N, L) int32, where in `texels` a level starts.
       height: (N, L) int32, pixels.
@@ -69,7 +69,7 @@ class Atlas:
 
 
 def build_atlas(pixels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Atlas:
-    """Packs images of any sizes.
+    """Packs images of any sizes into an atlas, on the device.
 
     Args:
       pixels: (H, W, 3) uint8 each, at least one.
@@ -102,7 +102,7 @@ def build_atlas(pixels: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> Atlas:
 
 
 def atlas_from_batch(image: UInt8[Array, "B M M 3"], extent: Int32[Array, "B 2"]) -> Atlas:
-    """The same for a batch of images on equal canvases. Pure JAX: meant for use inside a step.
+    """Builds an atlas of a batch of images on equal canvases. It is pure JAX, for use inside a step.
 
     Args:
       image: (B, M, M, 3) uint8, each image in the top left corner of its canvas.

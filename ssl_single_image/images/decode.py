@@ -51,8 +51,8 @@ def read_image(path: str | Path, max_pixels: int = 0) -> np.ndarray:
 def decode_image(data: bytes, name: str, max_pixels: int = 0) -> np.ndarray:
     """Decodes the bytes of an image file.
 
-    The orientation in EXIF is applied; transparent pixels are composited on white; 16-bit grey is scaled by
-    255/65535, not cut off; of an animation the first frame is taken; colour profiles are ignored.
+    The orientation in EXIF is applied. Transparent pixels are composited on white. 16-bit grey is scaled by
+    255/65535, not cut off. Of an animation the first frame is taken. Colour profiles are ignored.
 
     Args:
       data: contents of the file.

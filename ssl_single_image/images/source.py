@@ -39,9 +39,9 @@ def load_source(source: str, *, max_pixels: int = 0) -> list[SourceImage]:
     """Reads every image that a source names, in an order that depends on the names alone.
 
     Args:
-      source: `builtin:NAME`; a file; a folder, whose image files (by extension, hidden ones left out, folders
-        in it left alone) are taken in order of name; or a glob pattern (`**` for any depth), whose files
-        must all be images. `~` stands for the home folder.
+      source: `builtin:NAME`, a file, a folder, or a glob pattern (`**` for any depth). Of a folder the image files
+        are taken, by extension and in order of name, without hidden files and without folders in it. All files
+        that a pattern matches must be images. `~` stands for the home folder.
       max_pixels: most pixels that an image may have; 0: Pillow's limit of 89 million. Cameras of 100 megapixels need
         more.
 

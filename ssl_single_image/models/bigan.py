@@ -30,7 +30,7 @@ class CodeHead(nn.Module):
 
     Attributes:
       normalise: batch norm, without gain and bias, before tanh. The linear layer has thousands of inputs, none of them
-        negative, so that Adam can drive it to the ends of tanh within tens of steps, where no gradient comes back.
+        negative. Adam can therefore drive it to the ends of tanh within tens of steps. No gradient comes back there.
     """
 
     latent: int
@@ -61,8 +61,9 @@ class UpsamplingConv(nn.Module):
 class Generator(nn.Module):
     """z (B, latent) in (-1, 1) -> images (B, size, size, 3) float32 in [0, 1].
 
-    A fully connected layer to 4 x 4, then 5 x 5 transposed convolutions that double the side and halve the channels
-    down to `width`; batch norm and ReLU in between. z enters every hidden layer as a bias for its channels.
+    A fully connected layer makes 4 x 4 pixels. Then 5 x 5 transposed convolutions double the side and halve the
+    channels, down to `width`. Batch norm and ReLU lie in between. z enters every hidden layer as a bias for its
+    channels.
     """
 
     size: int
@@ -90,8 +91,8 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """Images (B, size, size, 3) in [-1, 1] and z (B, latent) -> logits (B,) float32, above 0 for "real".
 
-    5 x 5 convolutions of stride 2 down to 4 x 4, channels doubling from `width`, leaky ReLU, batch norm in all but the
-    first; z enters from the second layer on as a bias for its channels, before batch norm.
+    5 x 5 convolutions of stride 2 lead down to 4 x 4, with leaky ReLU. Channels double from `width`. All layers but the
+    first have batch norm. z enters from the second layer on, as a bias for its channels, before batch norm.
 
     Attributes:
       spectral: divides every kernel by its largest singular value (Miyato et al. 2018), estimated by one power

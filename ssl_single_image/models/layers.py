@@ -154,8 +154,8 @@ class ConvTrunk(nn.Module):
 class FCHead(nn.Module):
     """Flattened features -> hidden fully connected layers -> logits (B, outputs) in float32.
 
-    Each hidden layer is followed by ReLU; `batch_norm` puts batch norm (and no bias) before it, `dropout`
-    drops before each hidden layer (needs a "dropout" key when training). The last hidden layer before its ReLU
+    Each hidden layer is followed by ReLU. `batch_norm` puts batch norm before it, in place of a bias. `dropout`
+    drops before each hidden layer, and needs a "dropout" key when training. The last hidden layer before its ReLU
     can be had as the intermediate "features".
     """
 

@@ -1,4 +1,4 @@
-"""What is computed how on which backend: the one place that asks for it, when a program is traced."""
+"""How each operation is computed on each backend. Only this module asks for the backend, when a program is traced."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Convolution: the one place that chooses how it is computed.
 
-XLA's CPU backend is slow at convolutions and more so at their gradients, so there they are written as matrix
-products; on GPU and TPU a convolution stays `lax.conv_general_dilated`. All give the same numbers to rounding.
+XLA's CPU backend is slow at convolutions and more so at their gradients. There they are written as matrix
+products. On GPU and TPU a convolution stays `lax.conv_general_dilated`. All give the same numbers to rounding.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def conv2d(
       kernel: (k, k, C, D), same dtype.
       stride: step in pixels, both directions.
       padding: rows and columns of zeros on each side.
-      products: True computes by matrix products, of patches or of transformed tiles; False by XLA's convolution;
-        None takes the faster for the default backend, decided when traced.
+      products: True computes by matrix products, of patches or of transformed tiles. False computes by XLA's
+        convolution. None takes the faster for the default backend, decided when traced.
 
     Returns:
       (B, (H + 2 padding - k) // stride + 1, likewise W, D).
@@ -93,8 +93,8 @@ def upsampling_conv2d(
 ) -> Float[Array, "B 2*H 2*W D"]:
     """Transposed convolution of stride 2 that doubles the sides: the input gradient of a `conv2d` that halves them.
 
-    Computed as one convolution at the low resolution with a channel for each of the 2 x 2 pixels that an input
-    pixel becomes, so that no product with an inserted zero is made.
+    It is computed as one convolution at the low resolution. An input pixel becomes 2 x 2 pixels, and each of these
+    has a channel of its own. No product with an inserted zero is made.
 
     Args:
       x: (B, H, W, C) float.

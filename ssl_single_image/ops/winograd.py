@@ -1,9 +1,9 @@
 """Convolution by minimal filtering: fewer products than outputs times taps, for CPUs.
 
-Lavin and Gray 2016, "Fast algorithms for convolutional neural networks", section 4, with the transforms of Toom and
-Cook: an r x r kernel gives a tile of 4 x 4 outputs by (r + 3)^2 products for each pair of channels instead of
-16 r^2, and the products are plain matrix products. Both gradients take as few. The rows of transformed tiles are
-computed in a loop, one program for all, which compiles in half the time of a program with every row written out.
+The method is that of Lavin and Gray 2016, "Fast algorithms for convolutional neural networks", section 4, with the
+transforms of Toom and Cook. An r x r kernel gives a tile of 4 x 4 outputs. This takes (r + 3)^2 products for each pair
+of channels instead of 16 r^2, and they are plain matrix products. Both gradients take as few. The rows of transformed
+tiles are computed in a loop, one program for all. It compiles in half the time of a program with every row written out.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def convolve(
 ) -> Float[Array, "B Y X D"]:
     """Convolution without a stride.
 
-    Its relative error in float32 is about 2e-6 for kernels of 3 and 4e-6 for kernels of 5 (root mean square), where a
-    plain sum of products has 3e-7.
+    Its relative error in float32 is about 2e-6 for kernels of 3 and 4e-6 for kernels of 5 (root mean square). A plain
+    sum of products has 3e-7.
 
     Args:
       x: (B, H, W, C) float32.

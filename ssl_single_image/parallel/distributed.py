@@ -29,7 +29,7 @@ def initialize() -> None:
     """Joins this process to its peers, as the environment says; call once, before any other use of JAX.
 
     SSL_NUM_PROCESSES, SSL_PROCESS_ID and JAX_COORDINATOR_ADDRESS (host:port of process 0) describe a run
-    by hand, as `launch/local.sh` sets them; SSL_DISTRIBUTED=auto lets JAX ask the cluster (SLURM, TPU,
+    by hand. `launch/local.sh` sets them. SSL_DISTRIBUTED=auto lets JAX ask the cluster (SLURM, TPU,
     Kubernetes). With neither, the process stands alone.
 
     Raises:

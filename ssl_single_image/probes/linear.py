@@ -53,8 +53,8 @@ class Setup:
       seed: of the order of images.
       optimizer: applied to all heads.
       crop: random training views; None: the central view, as for evaluation.
-      test: "centre", the largest central square; "ten_crop", logits averaged over the corners, the centre and
-        their mirror images, `size` pixels each, cut from the image as it is.
+      test: "centre" is the largest central square. "ten_crop" averages the logits over the corners, the centre and
+        their mirror images. These have `size` pixels and are cut from the image as it is.
       dtype: of the computation, "float32"; tests compare programs in "float64", with JAX's x64 mode.
     """
 

@@ -19,8 +19,8 @@ from ssl_single_image.types import InputError
 class Adaptive:
     """Max-pooling to side x side bins that cover the map evenly and overlap where its sides don't divide.
 
-    Bin i of n along an axis of H cells is [floor(i H / n), ceil((i + 1) H / n)), as PyTorch's
-    AdaptiveMaxPool2d has it.
+    Bin i of n along an axis of H cells is [floor(i H / n), ceil((i + 1) H / n)). PyTorch's AdaptiveMaxPool2d has
+    the same bins.
     """
 
     side: int

@@ -46,9 +46,9 @@ def run(command: list[str], **changes: str) -> subprocess.CompletedProcess:
     )
 
 
-def call(words: list[str]) -> int:
-    """Runs `ssl-single-image WORDS` in this process, from the project's root; returns the exit status."""
-    with contextlib.chdir(ROOT), pytest.raises(SystemExit) as caught:
+def call(words: list[str], folder: Path = ROOT) -> int:
+    """Runs `ssl-single-image WORDS` in this process, from a folder; returns the exit status."""
+    with contextlib.chdir(folder), pytest.raises(SystemExit) as caught:
         main.main(["ssl-single-image", *words])
     assert isinstance(caught.value.code, int)
     return caught.value.code

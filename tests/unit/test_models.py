@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ssl_single_image import models, ops
+from ssl_single_image import augment, models, ops
+from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import EncoderSpec, InputError
 
 SHAPES = {
@@ -157,3 +158,15 @@ def test_former_names_of_backbones_and_options_are_understood():
     assert old == new
     assert new.options == {"variant": "bigan", "sobel": False}
     assert new.size == 224
+
+
+def test_encoder_variables_are_used_as_their_docstring_says():
+    spec = models.encoder_spec("alexnet32", {}, 16)
+    encoder = models.untrained(spec, jax.random.key(0))
+    pixels = jax.random.uniform(jax.random.key(1), (2, 16, 16, 3))
+    x = augment.normalise(pixels, spec.mean, spec.std)
+    variables = {"params": encoder.params, "batch_stats": encoder.batch_stats}
+    network = models.build_backbone(spec.backbone, spec.options)
+    _, activations = network.apply(variables, x, train=False)
+    loaded = LoadedEncoder("random:alexnet32", 0, encoder, {})
+    np.testing.assert_allclose(activations["conv5"], loaded.features(np.asarray(pixels), "conv5"), atol=2e-4)

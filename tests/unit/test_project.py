@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import ssl_single_image
+
 ROOT = Path(__file__).resolve().parents[2]
 FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT, SETUPTOOLS = FILE["project"], FILE["tool"]["setuptools"]
@@ -29,8 +31,10 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def test_every_requirement_is_pinned_at_an_allowed_version() -> None:
     pins = pinned()
-    for requirement in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
-        name, _, least = requirement.partition(">=")
+    extras = PROJECT["optional-dependencies"]
+    for requirement in PROJECT["dependencies"] + extras["dev"] + extras["docs"]:
+        name, _, rest = requirement.partition(">=")
+        least = rest.partition(",")[0]
         assert canonical(name) in pins, f"{name} is not in constraints.txt"
         assert pins[canonical(name)] >= numbers(least), requirement
 
@@ -58,11 +62,27 @@ def test_workflow_covers_the_supported_pythons() -> None:
     versions = re.findall(r"\d+\.\d+", matrix)
     assert f">={versions[0]}" == PROJECT["requires-python"]
     assert versions == ["3.11", "3.12", "3.13"]
+    assert " | ".join(versions) in (ROOT / "docs" / "images" / "python.svg").read_text()
 
 
 def test_pre_commit_uses_the_pinned_ruff() -> None:
     (version,) = re.findall(r"rev: v([\d.]+)", (ROOT / ".pre-commit-config.yaml").read_text())
     assert numbers(version) == pinned()["ruff"]
+
+
+def test_one_version_everywhere() -> None:
+    version = ssl_single_image.__version__
+    (cited,) = re.findall(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    (released,) = re.findall(r"^date-released: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited == version
+    assert f"## [{version}] - {released}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_reference_has_every_name_of_the_library() -> None:
+    page = (ROOT / "docs" / "reference" / "library.md").read_text()
+    assert set(re.findall(r"^::: ssl_single_image\.(\w+)$", page, re.MULTILINE)) == set(
+        ssl_single_image.__all__
+    )
 
 
 def test_relative_links_in_documents_lead_somewhere() -> None:

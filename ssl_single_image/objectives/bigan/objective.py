@@ -1,6 +1,6 @@
 """BiGAN: an encoder learnt as the inverse of a generator (Donahue, Krähenbühl and Darrell, ICLR 2017).
 
-A joint discriminator D(x, z) tells pairs (x, E(x)) of real crops from pairs (G(z), z) of generated ones; encoder E and
+A joint discriminator D(x, z) tells pairs (x, E(x)) of real crops from pairs (G(z), z) of generated ones. Encoder E and
 generator G are trained to make it fail. At the optimum E inverts G.
 """
 
@@ -196,9 +196,9 @@ def measure(
     """D's loss and accuracy, and how well E and G invert each other on this replica's crops and z.
 
     E and G use running statistics. D normalises crops and generated images each by their own, as it was trained: the
-    running ones are of both together. "reconstruction" is the mean |G(E(x)) - x| in [0, 1], "latent" the mean
-    |E(G(z)) - z|, both per value; "..._shuffled" is the same against the x or z next to it on this replica, which is
-    what networks that knew nothing of each other would reach.
+    running ones are of both together. "reconstruction" is the mean |G(E(x)) - x| in [0, 1], and "latent" the mean
+    |E(G(z)) - z|, both per value. "..._shuffled" is the same against the x or z next to it on this replica. Networks
+    that knew nothing of each other would reach that.
     """
     networks = nets.build(setup, axis_name)
     images = nets.reduced(setup, crops)

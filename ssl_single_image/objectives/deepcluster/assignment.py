@@ -75,8 +75,9 @@ def uniform_sample(
 ) -> tuple[Int32[Array, " B"], Int32[Array, " B"]]:
     """Part of an epoch in which every non-empty cluster comes equally often.
 
-    As in the published code, each of m non-empty clusters is drawn d // m + 1 times, without replacement where it is
-    large enough and with replacement where it is not; the draws are shuffled and the first d are the epoch.
+    As in the published code, each of m non-empty clusters is drawn d // m + 1 times. Its crops are drawn without
+    replacement where there are enough, and with replacement elsewhere. The draws are shuffled, and the first d are the
+    epoch.
 
     Args:
       clusters: the assignment.

@@ -62,13 +62,16 @@ def refresh(
     """Clusters the d crops again, and initialises the top layer and its optimiser state again.
 
     The features of all crops (running statistics, no augmentation of the crop) are whitened by PCA, scaled to unit
-    length and clustered by k-means. The replicas share the crops. With D features, C components, and m crops that PCA
-    is fitted on, each of n replicas holds about 4 (m D + d C) / n + 4 (6 D^2 + 6 k C + 10 d) bytes beside the network,
-    a batch and a block of distances. For the published 224-px setting (D = 4096, C = 256, d = 1,281,167, k = 10,000,
-    m = 65,536) this is 2.9 GB on one device.
+    length and clustered by k-means. The replicas share the crops.
 
-    Metrics: "nmi" of the new assignment with the last (the first time with blocks of indices, which gives chance),
-    "empty" clusters, "inertia" (mean squared distance to the centroid), and quantiles of the clusters' sizes.
+    Let D be the number of features, C that of components, m that of crops PCA is fitted on, and n that of replicas.
+    Each replica holds about 4 (m D + d C) / n + 4 (6 D^2 + 6 k C + 10 d) bytes. The network, a batch and a block of
+    distances come on top. The published 224-px setting needs 2.9 GB on one device: D = 4096, C = 256, d = 1,281,167,
+    k = 10,000, m = 65,536.
+
+    The metrics are "nmi", "empty", "inertia" and quantiles of the clusters' sizes. "nmi" compares the new assignment
+    with the last; the first time it compares with blocks of indices, which gives chance. "empty" counts empty clusters.
+    "inertia" is the mean squared distance to the centroid.
     """
     options = options_of(setup)
     pca_key, cluster_key, top_key = jax.random.split(key, 3)
