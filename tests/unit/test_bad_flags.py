@@ -1,0 +1,153 @@
+"""Every flag of every command, given every kind of wrong value: status 2, one line that names it, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from absl import flags
+
+from ssl_single_image.cli import main
+from ssl_single_image.cli.flags import CONFIGURED, DEFINE
+
+NUMBERS = ("", "x", "1.5", "nan", "-1", "-7", str(10**30), "1e3", "0x", "[]")
+SWITCHES = ("maybe", "2", "None", "-")
+PLACES = ("", "/dev/null/run", "/proc/run", "taken", "taken/run")
+"""Of things to be written; `taken` is a file."""
+TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("pretrain", "workdir"): PLACES,
+    ("pretrain", "config"): (
+        "",
+        "nope",
+        "nope.py",
+        "nope.json",
+        "taken",
+        ".",
+        "rotnet:",
+        "rotnet:x=1",
+        "cifar10",
+    ),
+    ("probe", "workdir"): PLACES,
+    ("probe", "config"): ("", "nope", "nope.py", "taken", ".", "cifar10:x=1", "photos:", "rotnet"),
+    ("probe", "checkpoint"): (
+        *(
+            "",
+            ",",
+            "nope",
+            "taken",
+            ".",
+            ".@3",
+            ".@best",
+            ".#x",
+            "random:",
+            "random:nope",
+            "random:alexnet32@x",
+        ),
+        *("random:alexnet32@-1", f"random:alexnet32@{10**23}", "random:alexnet32,x=1", "random:alexnet32#x"),
+    ),
+    ("probe", "data_dir"): (),  # `photos` reads none
+    ("sample", "image"): (
+        "",
+        "nope.png",
+        "taken",
+        ".",
+        "*.nope",
+        "builtin:",
+        "builtin:nope",
+        "/dev/zero",
+        "\udcff",
+    ),
+    ("sample", "out"): ("", ".", "sheet", "sheet.txt", "/dev/null/a.png", "/proc/a.png", "taken/a.png"),
+    ("sample", "export"): ("taken", "taken/crops", "/dev/null/crops", "/proc/crops"),
+    ("sample", "format"): ("gif", "PNG ", "../x"),
+    ("sample", "preset"): ("", "nope", "Paper"),
+    ("sample", "crop"): (
+        "x",
+        "nope=1",
+        "rotation",
+        "rotation=",
+        "rotation=x",
+        "rotation=nan",
+        "rotation=1,rotation=x",
+    ),
+    ("report", "workdir"): PLACES,
+    ("prepare", "dataset"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope", "cifar10"),
+    ("prepare", "data_dir"): ("/dev/null/x", "taken", "nope"),
+    ("prepare", "folder"): ("", "nope", "taken", "/dev/null/x"),
+    ("prepare", "name"): ("", "a b", "../x", "A-b"),
+}
+"""(command, flag) -> texts that it does not take."""
+BASE: dict[str, dict[str, str]] = {
+    "pretrain": {"config": "rotnet:preset=demo,image=builtin:coffee", "workdir": "run"},
+    "probe": {"config": "photos", "checkpoint": "random:alexnet32", "workdir": "run"},
+    "sample": {"image": "builtin:coffee", "out": "sheet.png", "noalone": ""},
+    "report": {"workdir": "report"},
+    "prepare": {"dataset": "cifar10", "data_dir": "data", "check": ""},
+}
+"""What else is given, which is right."""
+WITH: dict[tuple[str, str], dict[str, str]] = {
+    ("sample", "export"): {"image": "builtin:coffee", "count": "1"},
+    ("sample", "format"): {"image": "builtin:coffee", "count": "1", "export": "crops"},
+    ("prepare", "folder"): {"name": "mine", "data_dir": "data"},
+    ("prepare", "name"): {"folder": ".", "data_dir": "data"},
+}
+"""The same for flags that exclude or need others."""
+NEED_NO_VALUE = ("help", "?", "h")
+
+
+def flags_of(command: str) -> dict[str, flags.Flag]:
+    values = flags.FlagValues()
+    DEFINE[command](values)
+    found: dict[str, Any] = {
+        flag.name: flag for flag in values.get_flags_for_module(DEFINE[command].__module__)
+    }
+    return found | ({"config": None} if command in CONFIGURED else {})
+
+
+def cases() -> list[tuple[str, str, str]]:
+    found = []
+    for command in DEFINE:
+        for name, flag in flags_of(command).items():
+            kind = flag.flag_type() if flag is not None else "string"
+            values = {"int": NUMBERS, "bool": SWITCHES}.get(kind) or TEXTS[command, name]
+            found += [(command, name, value) for value in values]
+    return found
+
+
+CASES = cases()
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(CASES) >= 150
+
+
+@pytest.mark.parametrize("flag", sorted({case[:2] for case in CASES}), ids="-".join)
+def test_a_wrong_value_is_refused_by_one_line(
+    flag: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, name = flag
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("mine")
+    for value in (case[2] for case in CASES if case[:2] == flag):
+        given = WITH.get(flag, BASE[command]) | {name: value}
+        words = [f"--{key}={text}" if text or key == name else f"--{key}" for key, text in given.items()]
+        with pytest.raises(SystemExit) as caught:
+            main.main(["ssl-single-image", command, *words])
+        out, errors = capsys.readouterr()
+        assert caught.value.code == 2, (value, out, errors)
+        lines = [line for line in errors.splitlines() if not line.startswith(("I", "W"))]
+        assert len(lines) == 1, (value, errors)
+        assert lines[0].startswith(f"ssl-single-image {command}: error: "), (value, lines)
+        assert [path.name for path in tmp_path.iterdir()] == ["taken"], value
+        assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_flags_that_no_command_has(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in DEFINE:
+        with pytest.raises(SystemExit) as caught:
+            main.main(
+                ["ssl-single-image", command, *(f"--{k}={v}" for k, v in BASE[command].items()), "--nope=1"]
+            )
+        assert caught.value.code == 2
+        assert "nope" in capsys.readouterr().err
