@@ -24,6 +24,8 @@ _CROPPING = (
     "image_choice",
 )
 _JITTER = "jitter_probability"
+_POSE = ("angle", "shear", "hflip", "vflip")
+_FACTORS = ("brightness", "contrast", "saturation", "hue")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +136,8 @@ def cropping(spec: augment.CropSpec) -> augment.CropSpec:
 
 def values(params: augment.CropParams) -> dict[str, Any]:
     """Everything drawn, by name."""
-    return {**vars(params.geometry), **vars(params.jitter), "blur_sigma": params.blur_sigma}
+    others = {name: v for name, v in vars(params).items() if name not in ("geometry", "jitter", "noise_key")}
+    return {**vars(params.geometry), **vars(params.jitter), **others}
 
 
 def words(drawn: Mapping[str, Any], spec: augment.CropSpec, most: int | None = None) -> list[str]:
@@ -197,12 +200,11 @@ def _keep(params: augment.CropParams, spec: augment.CropSpec, drawn: Collection[
         if one.drawn
     }
     geometry = jax.vmap(lambda at, pose: augment.posed(at, spec, **pose))(
-        params.geometry, {name: kept[name] for name in ("angle", "shear", "hflip", "vflip")}
+        params.geometry, {name: kept[name] for name in _POSE}
     )
-    factors = {name: kept[name] for name in ("brightness", "contrast", "saturation", "hue")}
-    return augment.CropParams(
-        geometry, dataclasses.replace(params.jitter, **factors), kept["blur_sigma"], params.noise_key
-    )
+    jitter = dataclasses.replace(params.jitter, **{name: kept[name] for name in _FACTORS})
+    others = {name: value for name, value in kept.items() if name in vars(params)}
+    return dataclasses.replace(params, geometry=geometry, jitter=jitter, **others)
 
 
 def _room_for_all(at: augment.Geometry, atlas: Atlas, spec: augment.CropSpec) -> augment.Geometry:

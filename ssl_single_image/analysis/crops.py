@@ -16,7 +16,8 @@ from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.types import Rows
 
 _MAX_PANELS = 4
-_ROW = 12
+_ROW, _MOST_COLUMNS = 1500, 12
+"""Of rows with one augmentation at a time: pixels, about, and crops."""
 _PIXELS_AT_ONCE = 1 << 22
 MOST_PIXELS = 64_000_000
 """Of the crops on a sheet: a few GB of memory."""
@@ -81,7 +82,8 @@ def alone_sheet(
     """
     atlas = images.build_atlas([source.pixels for source in sources])
     rows = augmentations.rows(spec)
-    columns = max(1, min(_ROW, MOST_PIXELS // (len(rows) * spec.size**2)))
+    wide = spec.size * (scale or grids.default_scale(spec.size))
+    columns = max(1, min(max(4, _ROW // wide), _MOST_COLUMNS, MOST_PIXELS // (len(rows) * spec.size**2)))
 
     def draw(atlas: images.Atlas, key: jax.Array) -> list[jax.Array]:
         params = augmentations.one_at_a_time(_params(atlas, key, jnp.arange(columns), spec), atlas, spec)

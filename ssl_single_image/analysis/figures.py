@@ -128,6 +128,8 @@ def _draw_panel(axes: Axes, panel: panels.Panel, rows: Sequence[Mapping[str, flo
     if panel.unit:
         axes.set_ylim(-0.04, 1.04)
     axes.set_title(panel.title, loc="left")
+    if len(panel.kinds) == 1:  # otherwise the legend says it
+        axes.set_title(panel.kinds[0], loc="right", fontsize=9, color=CHANCE)
     axes.set_xlabel("step")
     missing = any("no finite value" in str(line.get_label()) for line in axes.lines)
     if len(axes.lines) > 1 or missing:

@@ -15,8 +15,8 @@ _INK = (30, 30, 30)
 _GAP = 8
 _LABEL = 11
 _LARGEST_LABEL = 16
-_HEADING = 15
-_TITLE = 12
+_HEADING, _TITLE = 4, 1
+"""By how many pixels their letters are larger than labels."""
 _SHOWN = 64
 """Side in pixels that tiles in rows are enlarged to, about."""
 WINDOW_COLOURS = (*COLOURS[:-1], "#FFFFFF")  # no black: photographs are often dark
@@ -29,7 +29,7 @@ def contact_sheet(
     columns: int,
     scale: int = 1,
     heading: str = "",
-    heading_size: int = _HEADING,
+    heading_size: int = 0,
     frames: Sequence[str] = (),
 ) -> Image.Image:
     """Lays tiles out row by row, each with its label below.
@@ -40,13 +40,14 @@ def contact_sheet(
       columns: tiles in a row.
       scale: whole factor by which tiles are enlarged; pixels stay square.
       heading: a line above all.
-      heading_size: of its letters, in pixels.
+      heading_size: of its letters, in pixels; 0: some more than labels have.
       frames: colours of frames around the first tiles, "": none.
     """
     pictures = [_enlarged(tile, scale) for tile in tiles]
     texts = list(labels) if labels is not None else [""] * len(pictures)
     widest = max(p.width for p in pictures)
     size = label_size(widest)
+    heading_size = heading_size or size + _HEADING
     lines = max((text.count("\n") + 1 for text in texts if text), default=0)
     cell_width = max([widest] + [_text_width(text, size) for text in texts]) + _GAP
     cell_height = max(p.height for p in pictures) + lines * (size + 3) + _GAP
@@ -145,14 +146,21 @@ def titled_rows(rows: Rows, *, scale: int = 0) -> Image.Image:
         *above, title = title_lines(rows, number)
         headings += above
         if count:
-            panels += [_line(text) for text in headings]
-            headings = []
             shown = list(np.asarray(tiles)[:count])
-            factor = scale or max(1, round(_SHOWN / shown[0].shape[0]))
+            side = shown[0].shape[0]
+            factor = scale or default_scale(side)
+            size = label_size(factor * side)
+            panels += [_line(text, size + _HEADING) for text in headings]
+            headings = []
             panels.append(
-                contact_sheet(shown, columns=count, scale=factor, heading=title, heading_size=_TITLE)
+                contact_sheet(shown, columns=count, scale=factor, heading=title, heading_size=size + _TITLE)
             )
-    return stacked(panels or [_line("nothing to show")])
+    return stacked(panels or [_line("nothing to show", _LABEL + _HEADING)])
+
+
+def default_scale(side: int) -> int:
+    """The whole factor at which tiles in rows are shown."""
+    return max(1, round(_SHOWN / side))
 
 
 def title_lines(rows: Rows, number: int) -> list[str]:
@@ -188,10 +196,10 @@ def _joined(panels: list[Image.Image], *, horizontal: bool) -> Image.Image:
     return sheet
 
 
-def _line(text: str) -> Image.Image:
+def _line(text: str, size: int) -> Image.Image:
     """A line of text as a panel."""
-    panel = Image.new("RGB", (_text_width(text, _HEADING) + 2 * _GAP, _HEADING + 2 * _GAP), _BACKGROUND)
-    ImageDraw.Draw(panel).text((_GAP, _GAP), text, fill=_INK, font=ImageFont.load_default(_HEADING))
+    panel = Image.new("RGB", (_text_width(text, size) + 2 * _GAP, size + 2 * _GAP), _BACKGROUND)
+    ImageDraw.Draw(panel).text((_GAP, _GAP), text, fill=_INK, font=ImageFont.load_default(size))
     return panel
 
 

@@ -38,6 +38,11 @@ class Panel:
         return _words(self.name if self.name in names or len(names) > 2 else ", ".join(names))
 
     @property
+    def kinds(self) -> list[str]:
+        """What its metrics are of."""
+        return list(dict.fromkeys(line.split("/", 1)[0] for line in self.lines))
+
+    @property
     def unit(self) -> bool:
         """Whether the values are read on a scale from 0 to 1."""
         return self.name in UNIT
@@ -45,8 +50,7 @@ class Panel:
     def label(self, line: str) -> str:
         """What the legend calls a line: as much as tells it from the others."""
         kind, name = line.split("/", 1)
-        kinds = {other.split("/", 1)[0] for other in self.lines}
-        return ", ".join([_words(name)] * (len(self._names()) > 1) + [kind] * (len(kinds) > 1)) or kind
+        return ", ".join([_words(name)] * (len(self._names()) > 1) + [kind] * (len(self.kinds) > 1)) or kind
 
     def _names(self) -> list[str]:
         return list(dict.fromkeys(line.split("/", 1)[1] for line in self.lines))

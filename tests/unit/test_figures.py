@@ -70,6 +70,7 @@ def test_curves_show_every_point_and_say_where_there_is_none():
     np.testing.assert_array_equal(evaluated.get_xydata(), [[30, 0.7]])
     assert [text.get_text() for text in axes["loss"].get_legend().get_texts()] == ["train", "eval"]
     assert [text.get_text() for text in axes["top"].get_legend().get_texts()] == ["train (no finite value)"]
+    assert [one.get_title("right") for one in axes.values()] == ["", "train", "train"]
     low, high = axes["accuracy"].get_ylim()
     assert low <= 0 < 1 <= high
     assert len({one.get_xlim() for one in axes.values()}) == 1

@@ -126,6 +126,17 @@ def test_titles_say_the_ranges():
     )  # cropped, turned, mirrored, all
 
 
+def test_every_augmentation_of_the_spec_has_its_words():
+    known = {field for one in augmentations.AUGMENTATIONS for field in (one.field, one.chance, *one.others)}
+    cropping = set(augmentations.cropping(WILD).to_config())
+    bare = augment.CropSpec(32).to_config()
+    changed = {field for field in cropping if augmentations.cropping(WILD).to_config()[field] != bare[field]}
+    fields = set(bare) - {"dtype"}
+    assert changed == {"min_area", "area_law", "aspect"}
+    assert {field for field in fields - known if field not in augmentations._CROPPING} == set()
+    assert not known & set(augmentations._CROPPING)
+
+
 CROP = {
     "area": 0.0571,
     "angle": -24.2,
