@@ -21,8 +21,8 @@ def whole(config: Section) -> str:
 
 
 def short(config: Section) -> str:
-    """Every field with its value and its meaning."""
-    rows = [(f.name, _shown(f.value), f.meaning) for f in describe(config)]
+    """Every field with its value and the first sentence of its meaning."""
+    rows = [(f.name, _shown(f.value), f.meaning.partition(". ")[0].rstrip(".")) for f in describe(config)]
     return table(rows, ("field", "value", "meaning"))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import ssl_single_image
@@ -23,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     name = words[1] if len(words) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         print("usage: ssl-single-image COMMAND [--flag=value ...]   (COMMAND --help lists its flags)\n")
-        print("\n".join(f"  {command:<10}{text}" for command, text in COMMANDS.items()))
+        print("\n".join(_listed(command, text) for command, text in COMMANDS.items()))
         return
     if name == "--version":
         print(f"ssl-single-image {ssl_single_image.__version__}")
@@ -36,6 +38,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     if argv is None:
         common.own_process()
     common.run(name, [words[0], *words[2:]], program="ssl-single-image")
+
+
+def _listed(command: str, text: str) -> str:
+    """A line of the help, or more on a narrow terminal."""
+    width = max(40, shutil.get_terminal_size().columns)
+    return textwrap.fill(f"  {command:<10}{text}", width, subsequent_indent=" " * 12)
 
 
 if __name__ == "__main__":

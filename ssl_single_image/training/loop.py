@@ -143,12 +143,12 @@ class _Run:
         queued: collections.deque[Metrics] = collections.deque()
         values: dict[str, float] = {}
         with progress.progress_bar(plan.steps * self.views, step * self.views, "views") as bar:
-            take: parallel.CompiledStep = functools.partial(self._first, advance, bar)
+            call: parallel.CompiledStep = functools.partial(self._first, advance, bar)
             while step < plan.steps:
                 if refresh is not None and _due(step, self.objective.refresh_every):
                     state = self._refresh(refresh, state, step, bar)
-                state, metrics = take(state, train_key, next(inputs))
-                take = advance
+                state, metrics = call(state, train_key, next(inputs))
+                call = advance
                 step += plan.steps_per_call
                 total = metrics_lib.add(total, metrics)
                 queued.append(metrics)

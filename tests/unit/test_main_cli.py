@@ -142,6 +142,15 @@ def test_a_cache_that_others_can_write_to_is_not_used(tmp_path, monkeypatch, cac
     assert cache_folder() is None
 
 
+@pytest.mark.parametrize("columns", [50, 100])
+def test_the_list_of_commands_fits_the_terminal(monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    main.main(["ssl-single-image", "--help"])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert max(map(len, lines)) <= columns
+    assert " ".join(" ".join(lines).split()).count("on every layer of frozen encoders") == 1
+
+
 def test_the_version_and_the_package_as_a_command():
     words = [sys.executable, "-m", "ssl_single_image", "--version"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

@@ -108,7 +108,8 @@ def test_help_lists_the_fields_of_the_config_that_is_given(capsys: pytest.Captur
     assert call("pretrain", "--config=bigan:preset=demo", "--help") == 0
     text = capsys.readouterr().out
     assert rows(text)["objective_options.spectral_norm"].split()[1] == "True"
-    assert rows(text)["steps"] == "steps 100 optimisation steps in all."
+    assert rows(text)["steps"] == "steps 100 optimisation steps in all"
+    assert rows(text)["crop.min_area"].endswith("(of the initial crop's, where that is on)")
 
 
 @pytest.mark.parametrize("command", ["pretrain", "probe"])
