@@ -35,8 +35,8 @@ SIGNATURES = "docs/architecture.md"
 """A page whose Python blocks are signatures, not programs."""
 GUIDES = ("README.md", "docs/augmentation.md", "docs/datasets.md", "docs/pretraining.md", "docs/probing.md")
 """Pages whose commands are run. Of all others the settings are read."""
-NEED_RUN = ("docs/datasets.md", "docs/probing.md")
-"""Guides that begin with a pretrained network in `runs/rotnet`."""
+TRAINED = {"README.md": "cat", "docs/datasets.md": "rotnet", "docs/probing.md": "rotnet"}
+"""Guide -> the folder in `runs/` where it finds a pretrained network."""
 PAGES = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
 
 STEPS = {"steps": 2, "batch_size": 4, "log_every": 1, "eval_batches": 1}
@@ -50,6 +50,7 @@ SMALL = {
 }
 """Flags that make a command small; the last value of a flag counts."""
 READ_ONLY = {
+    "--config rotnet:image=cat.jpg --workdir runs/cat": "docs/pretraining.md has such a command",
     "runs/long": "differs from an earlier command in numbers alone",
     "runs/nin": "another network takes long to compile, and tests/unit/test_models.py has it",
     "runs/c10-long": "differs from an earlier command in numbers alone",
@@ -177,8 +178,9 @@ def workplace(
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     shutil.copy(home / "cat.jpg", tmp_path)
-    if request.getfixturevalue("page") in NEED_RUN:
-        shutil.copytree(home / "rotnet", tmp_path / "runs" / "rotnet")
+    folder = TRAINED.get(request.getfixturevalue("page"))
+    if folder:
+        shutil.copytree(home / "rotnet", tmp_path / "runs" / folder)
     return tmp_path
 
 
