@@ -19,21 +19,25 @@ CONFIG_HELP = (
 )
 
 
-def _print_config(flag_values: flags.FlagValues, *needless: str) -> None:
-    """Adds `--print_config`, and makes flags required that a run needs and printing does not."""
+def _required(flag_values: flags.FlagValues, *names: str) -> None:
+    """Refuses flags that are missing or empty, unless `--print_config` is all that is asked for."""
+    for name in names:
+        flags.register_validator(
+            name,
+            lambda value: bool(value) or (PRINT_CONFIG in flag_values and flag_values[PRINT_CONFIG].value),
+            f"Flag --{name} must have a value.",
+            flag_values=flag_values,
+        )
+
+
+def _print_config(flag_values: flags.FlagValues) -> None:
+    """Adds `--print_config`."""
     flags.DEFINE_bool(
         PRINT_CONFIG,
         False,
         "Print every field of the config with its value, its meaning and what it may be, and do nothing else.",
         flag_values=flag_values,
     )
-    for name in needless:
-        flags.register_validator(
-            name,
-            lambda value: value is not None or flag_values[PRINT_CONFIG].value,
-            f"Flag --{name} must have a value other than None.",  # as absl says it of other flags
-            flag_values=flag_values,
-        )
 
 
 def _pretrain(flag_values: flags.FlagValues) -> None:
@@ -43,7 +47,8 @@ def _pretrain(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         "devices", 0, "Number of devices to use; 0 uses all.", lower_bound=0, flag_values=flag_values
     )
-    _print_config(flag_values, "workdir")
+    _print_config(flag_values)
+    _required(flag_values, "workdir")
 
 
 def _probe(flag_values: flags.FlagValues) -> None:
@@ -59,7 +64,8 @@ def _probe(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "data_dir", None, "Folder of prepared data sets; overrides config.data_dir.", flag_values=flag_values
     )
-    _print_config(flag_values, "workdir", "checkpoint")
+    _print_config(flag_values)
+    _required(flag_values, "workdir", "checkpoint")
 
 
 def _sample(flag_values: flags.FlagValues) -> None:
@@ -105,13 +111,13 @@ def _sample(flag_values: flags.FlagValues) -> None:
         "Most pixels that a source image may have; 0: 89 million. Cameras of 100 megapixels need more.",
         flag_values=flag_values,
     )
-    flags.mark_flag_as_required("image", flag_values=flag_values)
+    _required(flag_values, "image")
 
 
 def _report(flag_values: flags.FlagValues) -> None:
     text = "Folder to write the report to. The runs follow: report --workdir R RUN RUN ..."
     flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
-    flags.mark_flag_as_required("workdir", flag_values=flag_values)
+    _required(flag_values, "workdir")
 
 
 def _prepare(flag_values: flags.FlagValues) -> None:

@@ -28,7 +28,8 @@ def save_image(image: Image.Image, path: str | Path) -> None:
             raise Halted(f"{path}: the disk is full, nothing is written", 1) from error
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        unfinished.unlink(missing_ok=True)
+        if unfinished.exists():
+            unfinished.unlink()
 
 
 def image_format(path: str | Path) -> str:

@@ -15,62 +15,23 @@ NUMBERS = ("", "x", "1.5", "nan", "-1", "-7", str(10**30), "1e3", "0x", "[]")
 SWITCHES = ("maybe", "2", "None", "-")
 PLACES = ("", "/dev/null/run", "/proc/run", "taken", "taken/run")
 """Of things to be written; `taken` is a file."""
+UNTRAINED = (
+    *(f"random:{name}" for name in ("nope", "alexnet32@x", "alexnet32@-1", f"alexnet32@{10**23}")),
+    *("random:alexnet32,x=1", "random:alexnet32#x"),
+)
 TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("pretrain", "workdir"): PLACES,
-    ("pretrain", "config"): (
-        "",
-        "nope",
-        "nope.py",
-        "nope.json",
-        "taken",
-        ".",
-        "rotnet:",
-        "rotnet:x=1",
-        "cifar10",
-    ),
+    ("pretrain", "config"): ("", "nope", "nope.py", "nope.json", "taken", ".", "rotnet:x=1", "cifar10"),
     ("probe", "workdir"): PLACES,
-    ("probe", "config"): ("", "nope", "nope.py", "taken", ".", "cifar10:x=1", "photos:", "rotnet"),
-    ("probe", "checkpoint"): (
-        *(
-            "",
-            ",",
-            "nope",
-            "taken",
-            ".",
-            ".@3",
-            ".@best",
-            ".#x",
-            "random:",
-            "random:nope",
-            "random:alexnet32@x",
-        ),
-        *("random:alexnet32@-1", f"random:alexnet32@{10**23}", "random:alexnet32,x=1", "random:alexnet32#x"),
-    ),
+    ("probe", "config"): ("", "nope", "nope.py", "taken", ".", "cifar10:x=1", "rotnet"),
+    ("probe", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", ".@best", ".#x", "random:", *UNTRAINED),
     ("probe", "data_dir"): (),  # `photos` reads none
-    ("sample", "image"): (
-        "",
-        "nope.png",
-        "taken",
-        ".",
-        "*.nope",
-        "builtin:",
-        "builtin:nope",
-        "/dev/zero",
-        "\udcff",
-    ),
+    ("sample", "image"): ("", "nope.png", "taken", ".", "*.nope", "builtin:", "builtin:nope", "/dev/zero"),
     ("sample", "out"): ("", ".", "sheet", "sheet.txt", "/dev/null/a.png", "/proc/a.png", "taken/a.png"),
     ("sample", "export"): ("taken", "taken/crops", "/dev/null/crops", "/proc/crops"),
     ("sample", "format"): ("gif", "PNG ", "../x"),
     ("sample", "preset"): ("", "nope", "Paper"),
-    ("sample", "crop"): (
-        "x",
-        "nope=1",
-        "rotation",
-        "rotation=",
-        "rotation=x",
-        "rotation=nan",
-        "rotation=1,rotation=x",
-    ),
+    ("sample", "crop"): ("x", "nope=1", "rotation", "rotation=", "rotation=x", "rotation=nan", "hue=0,hue=x"),
     ("report", "workdir"): PLACES,
     ("prepare", "dataset"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope", "cifar10"),
     ("prepare", "data_dir"): ("/dev/null/x", "taken", "nope"),
@@ -78,12 +39,13 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("prepare", "name"): ("", "a b", "../x", "A-b"),
 }
 """(command, flag) -> texts that it does not take."""
+LEGAL = [("sample", "max_pixels", str(10**30))]
 BASE: dict[str, dict[str, str]] = {
     "pretrain": {"config": "rotnet:preset=demo,image=builtin:coffee", "workdir": "run"},
     "probe": {"config": "photos", "checkpoint": "random:alexnet32", "workdir": "run"},
-    "sample": {"image": "builtin:coffee", "out": "sheet.png", "noalone": ""},
+    "sample": {"image": "builtin:coffee", "out": "sheet.png", "alone": "false"},
     "report": {"workdir": "report"},
-    "prepare": {"dataset": "cifar10", "data_dir": "data", "check": ""},
+    "prepare": {"dataset": "cifar10", "data_dir": "data", "check": "true"},
 }
 """What else is given, which is right."""
 WITH: dict[tuple[str, str], dict[str, str]] = {
@@ -112,7 +74,7 @@ def cases() -> list[tuple[str, str, str]]:
             kind = flag.flag_type() if flag is not None else "string"
             values = {"int": NUMBERS, "bool": SWITCHES}.get(kind) or TEXTS[command, name]
             found += [(command, name, value) for value in values]
-    return found
+    return [case for case in found if case not in LEGAL]
 
 
 CASES = cases()
@@ -131,7 +93,7 @@ def test_a_wrong_value_is_refused_by_one_line(
     (tmp_path / "taken").write_text("mine")
     for value in (case[2] for case in CASES if case[:2] == flag):
         given = WITH.get(flag, BASE[command]) | {name: value}
-        words = [f"--{key}={text}" if text or key == name else f"--{key}" for key, text in given.items()]
+        words = [f"--{key}={text}" for key, text in given.items()]
         with pytest.raises(SystemExit) as caught:
             main.main(["ssl-single-image", command, *words])
         out, errors = capsys.readouterr()
