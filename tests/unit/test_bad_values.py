@@ -41,9 +41,12 @@ def bad_values(section: type[schema.Section]) -> Iterator[tuple[str, Any]]:
     hints = typing.get_type_hints(section, include_extras=True)
     for field in dataclasses.fields(section):
         kind: Any = hints[field.name]
-        rules: tuple[Any, ...] = ()
+        rules: list[schema.Rule] = []
         if typing.get_origin(kind) is typing.Annotated:
-            kind, rules = kind.__origin__, kind.__metadata__
+            kind, rules = (
+                kind.__origin__,
+                [rule for rule in kind.__metadata__ if isinstance(rule, schema.Rule)],
+            )
         yield from ((field.name, value) for value in HOSTILE.get(kind, ()))
         several = typing.get_origin(kind) is tuple
         if several:
