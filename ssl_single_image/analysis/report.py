@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +13,7 @@ from typing import Any
 from ssl_single_image.analysis import figures, filters, page, tables
 from ssl_single_image.runs import load_encoder, workdir
 from ssl_single_image.runs.checkpoint import CHECKPOINTS
-from ssl_single_image.runs.metrics import METRICS, read_metrics
+from ssl_single_image.runs.metrics import METRICS, TIMINGS, read_metrics
 from ssl_single_image.types import InputError
 
 PROBE = "probe.json"
@@ -156,6 +158,7 @@ def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[s
     pictures.append(_picture(files, f"{name}-filters.png", shown, caption))
     fields = [(key.replace("_", " "), config[key]) for key in SUMMARY if config.get(key) not in (None, "")]
     fields += [("last checkpoint", f"step {loaded.step:,}"), *_last_values(rows)]
+    fields += [*_clocks(path), *_computed_with(config)]
     body = [[_cell(label), _cell(_show(value))] for label, value in fields]
     return {
         "name": name,
@@ -168,6 +171,30 @@ def _last_values(rows: Sequence[dict[str, float]]) -> list[tuple[str, float]]:
     last = {key: value for row in rows for key, value in row.items()}
     names = ("train/loss", "train/accuracy", "eval/loss", "eval/accuracy")
     return [(f"last {name}", last[name]) for name in names if name in last]
+
+
+def _clocks(path: Path) -> list[tuple[str, str]]:
+    """How long the run took, over all processes that resumed it, and how fast it was at its end."""
+    rows = read_metrics(path / TIMINGS) if (path / TIMINGS).exists() else []
+    seconds = [row["seconds"] for row in rows if "seconds" in row]
+    ends = [
+        a for a, b in itertools.pairwise([*seconds, 0.0]) if b < a
+    ]  # the clock starts anew with each process
+    speeds = [row["views_per_second"] for row in rows if "views_per_second" in row]
+    told = [("duration", str(datetime.timedelta(seconds=round(sum(ends)))))] if ends else []
+    return told + ([("speed at the end", f"{speeds[-1]:,.0f} views/s")] if speeds else [])
+
+
+def _computed_with(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The environment that config.json records, in a line."""
+    with_: dict[str, Any] = config.get(workdir.ENVIRONMENT, {})
+    try:
+        devices = f"{with_['devices']} {with_['device']} device{'s' * (with_['devices'] != 1)}"
+        jax, version, commit = with_["packages"]["jax"], with_["version"], with_["commit"] or "unknown"
+        told = f"version {version}, commit {commit[:12]}, jax {jax}, {devices}, {with_['processor']}"
+    except (KeyError, TypeError):  # of an earlier version
+        return []
+    return [("computed with", told)]
 
 
 def _picture(files: dict[str, str | bytes], name: str, data: bytes, caption: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ssl_single_image.experiments.results import ProbeTable
 from ssl_single_image.images.builtin import PREFIX
 from ssl_single_image.probes import runner
 from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
+from ssl_single_image.runs.metrics import TIMINGS
 
 FREE = ("data_dir",)
 """Config keys that do not change the numbers."""
@@ -31,7 +33,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
       config: a `ProbeConfig`, a mapping of its fields as `probe_config` gives, or a name: of a probe config ("cifar10",
         "photos"), or of a data set ("folder:PATH", "tfds:NAME"), which is probed by the cached protocol.
       references: encoders as `load_encoder` takes them. Always have an untrained one among them.
-      folder: gets `probe.json`, `probe.md` and `probe.png`; None: nothing is written.
+      folder: gets `probe.json`, `probe.md`, `probe.png` and `timings.jsonl`; None: nothing is written.
 
     Returns:
       The results, which show themselves as a table.
@@ -58,10 +60,13 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     with workdir.held(place):
         there = (place / "probe.json").exists()
         record = settings.to_config() | {"checkpoint": names}
-        workdir.claim(place, record, FREE, results=there, leavings=("probe.*",))
+        workdir.claim(place, record, FREE, results=there, leavings=("probe.*", TIMINGS))
+        start = time.perf_counter()
         result = runner.run(plan)
         if jax.process_index() == 0:
             write(place, result)
+            seconds = {"seconds": round(time.perf_counter() - start, 1)}
+            workdir.write_whole(place / TIMINGS, json.dumps(seconds) + "\n")
             logging.info("complete: %s", place / "probe.md")
     return ProbeTable(result)
 

@@ -236,7 +236,13 @@ def test_command_writes_its_files(tmp_path, fakes, capsys):
     words += ["--config.epochs=2", "--config.max_features=100"]
     assert call(*words) == 0
     assert fakes == {"name": "photos", "data_dir": "d", "size": 16, "exclude": ["coffee"]}
-    assert {path.name for path in folder.iterdir()} == {"config.json", "probe.json", "probe.md", "probe.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json",
+        "probe.json",
+        "probe.md",
+        "probe.png",
+        "timings.jsonl",
+    }
     probe = json.loads((folder / "probe.json").read_text())
     assert [result["checkpoint"] for result in probe["results"]] == ["runs/a", "random:tiny"]
     printed = capsys.readouterr().out

@@ -6,6 +6,7 @@ import html.parser
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from test_tables import probe, result
 
 from ssl_single_image.analysis import filters, report
 from ssl_single_image.cli import common
+from ssl_single_image.runs import environment
 from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import InputError, State
 
@@ -63,12 +65,20 @@ def make_probe(folder: Path, *results: dict, **changes) -> Path:
 def pretrained(tmp_path) -> Path:
     folder = tmp_path / "runs" / "rotnet"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"environment": environment.describe()}))
     lines = [
         {"step": 10, "train/loss": 1.3, "train/accuracy": 0.4},
         {"step": 20, "train/loss": 1.1, "eval/loss": 1.2},
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3')
+    clocks = [
+        (10, 100.0),
+        (20, 250.0),
+        (20, 30.0),
+        (30, 3500.0),
+    ]  # two processes, the second of which resumed
+    told = [{"step": s, "seconds": t, "views_per_second": 40 * s} for s, t in clocks]
+    (folder / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
     for drawn in ("samples", "clusters"):
         Image.new("RGB", (8, 8)).save(folder / f"{drawn}.png")
     encoder = tiny_encoder()
@@ -93,6 +103,10 @@ def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
     assert page.bold[:2] == ["64.0", "62.0"]
     assert ["source", "builtin:<cat>"] in page.rows  # escaped in the page
     assert ["last checkpoint", "step 20"] in page.rows
+    assert ["duration", "1:02:30"] in page.rows
+    assert ["speed at the end", "1,200 views/s"] in page.rows
+    (told,) = (row[1] for row in page.rows if row[0] == "computed with")
+    assert f"jax {jax.__version__}, {jax.device_count()} cpu devices, {environment.processor()}" in told
     assert set(page.targets) == {p.name for p in out.iterdir()} - {"index.html", report.MANIFEST}
     for picture in out.glob("*.png"):
         assert picture.read_bytes().startswith(PNG)
