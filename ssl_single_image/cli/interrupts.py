@@ -30,20 +30,18 @@ def watch() -> None:
 
 
 def _answer(heard: int) -> None:
-    _next(heard)
+    _next(heard, signal.SIGINT, signal.SIGTERM)
     if not select.select([heard], [], [], GRACE)[0]:
         _say(STOPPING)
-    number = _next(heard)
+    _next(heard, signal.SIGINT)  # by a person; a cluster repeats SIGTERM, and the state is still to be saved
     _say(AT_ONCE)
-    os._exit(128 + number)
+    os._exit(128 + signal.SIGINT)
 
 
-def _next(heard: int) -> int:
-    """Waits for SIGINT or SIGTERM."""
-    while True:
-        (number,) = os.read(heard, 1)
-        if number in (signal.SIGINT, signal.SIGTERM):
-            return number
+def _next(heard: int, *wanted: int) -> None:
+    """Waits for one of these signals."""
+    while os.read(heard, 1)[0] not in wanted:
+        pass
 
 
 def _say(text: str) -> None:
