@@ -24,7 +24,9 @@ def _required(flag_values: flags.FlagValues, *names: str) -> None:
     for name in names:
         flags.register_validator(
             name,
-            lambda value: value not in (None, "") or (PRINT_CONFIG in flag_values and flag_values[PRINT_CONFIG].value),
+            lambda value: (
+                value not in (None, "") or (PRINT_CONFIG in flag_values and flag_values[PRINT_CONFIG].value)
+            ),
             f"Flag --{name} must have a value.",
             flag_values=flag_values,
         )
