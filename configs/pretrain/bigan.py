@@ -4,13 +4,15 @@ ssl-single-image pretrain --config bigan:image=builtin:astronaut --workdir runs/
 
 Presets:
   demo         32-px crops, some minutes on two CPU cores: shows that it runs, not what it learns.
-  cifar32      the default: 32-px crops, some twenty minutes on two CPU cores.
+  cifar32      the default: 32-px crops. The discriminator's image path is the backbone that other methods train; it is
+               the encoder `#discriminator` of the run. The encoder E is a small strided one.
   imagenet224  AlexNet with leaky ReLU on 112-px crops, generator and discriminator at 64 px, the published schedule of
                100 epochs of 1,281,167 crops: for accelerators.
 """
 
 import ml_collections
 
+from ssl_single_image import models
 from ssl_single_image.augment import CropSpec
 from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pretraining
 
@@ -36,8 +38,22 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.steps = 100 * config.crops // config.batch_size
         config.eval_every = config.checkpoint_every = 5000
     else:
-        # Without these the discriminator is always right within some hundred steps (docs/notes/bigan.md).
-        config.objective_options.update(normalise_codes=True, spectral_norm=True, label_smoothing=0.1)
-        config.steps = 100 if args.preset == "demo" else 1500
-        config.eval_every = config.checkpoint_every = 50 if args.preset == "demo" else 300
+        config.backbone = "dcgan32"
+        with config.ignore_type():
+            config.backbone_options = as_config_dict(models.find("dcgan32").options())
+        config.batch_size = 64
+        config.objective_options.update(
+            latent=64,
+            prior="normal",
+            squash=False,
+            normalise_codes=True,
+            width=32,
+            discriminator="alexnet32",
+            loss="hinge",
+            spectral_norm=True,
+            generator_rate=2.0,
+            discriminator_rate=2.0,
+        )
+        config.steps = 100 if args.preset == "demo" else 3000
+        config.eval_every = config.checkpoint_every = 50 if args.preset == "demo" else 500
     return config

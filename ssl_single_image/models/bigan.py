@@ -26,15 +26,17 @@ def doublings(size: int) -> int:
 
 
 class CodeHead(nn.Module):
-    """The top of an encoder: flattened features -> codes (B, latent) float32 in (-1, 1), linear and squashed by tanh.
+    """The top of an encoder: flattened features -> codes (B, latent) float32. It is linear; tanh squashes it.
 
     Attributes:
       normalise: batch norm, without gain and bias, before tanh. The linear layer has thousands of inputs, none of them
         negative. Adam can therefore drive it to the ends of tanh within tens of steps. No gradient comes back there.
+      squash: whether there is a tanh, which brings codes into (-1, 1).
     """
 
     latent: int
     normalise: bool = False
+    squash: bool = True
     axis_name: str | None = None
 
     @nn.compact
@@ -42,7 +44,7 @@ class CodeHead(nn.Module):
         x = dense_top(self.latent)(at_least_float32(x.reshape(len(x), -1)))
         if self.normalise:
             x = batch_norm(train, self.axis_name, x.dtype, "bn", affine=False)(x)
-        return jnp.tanh(x)
+        return jnp.tanh(x) if self.squash else x
 
 
 class UpsamplingConv(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image import augment, models
-from ssl_single_image.images import Atlas
+from ssl_single_image.images import Atlas, atlas_from_batch
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.parallel import replicas
 from ssl_single_image.types import EncoderSpec, EncoderVariables, Metrics, PyTree, State
@@ -97,6 +97,20 @@ def held_out_crops(
     return setup.widened(augment.render_crops(atlas, key, positions, setup.crop))
 
 
+def views_of(
+    setup: Setup,
+    key: Key[Array, ""],
+    crops: Float[Array, "B S S 3"],
+    spec: augment.CropSpec,
+    axis_name: str | None,
+) -> Float[Array, "B s s 3"]:
+    """One augmented view of each of this replica's crops, as `spec` says: (B, s, s, 3) in [0, 1] from (B, S, S, 3)."""
+    keys = replicas.position_keys(key, setup.batch_size, axis_name)
+    extent = jnp.full((len(crops), 2), crops.shape[1], jnp.int32)
+    atlas = atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
+    return setup.widened(augment.render_views(atlas, keys, spec))
+
+
 LossFunction = Callable[[PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]
 
 
@@ -120,11 +134,20 @@ def apply_gradients(
     batch_stats: PyTree,
     metrics: Metrics,
     axis_name: str | None,
+    rates: Mapping[str, float] | None = None,
 ) -> tuple[State, Metrics]:
-    """As `update`, from this replica's gradients, batch statistics and metrics."""
+    """As `update`, from this replica's gradients, batch statistics and metrics.
+
+    `rates` multiplies the learning rate of some entries of the parameters, by name.
+    """
     grads, batch_stats = replicas.mean((grads, batch_stats), axis_name)
     with jax.numpy_dtype_promotion("standard"):  # optax counts steps in integers
         updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
+    if rates:
+        updates = {
+            name: optax.tree.scale(rates[name], part) if rates.get(name, 1.0) != 1 else part
+            for name, part in updates.items()
+        }
     params = optax.apply_updates(state.params, updates)
     metrics = replicas.total(metrics, axis_name)
     metrics["grad_norm"] = (optax.tree.norm(grads), jnp.float32(1))

@@ -124,7 +124,8 @@ class _Run:
     devices: Sequence[jax.Device] | None
     draw: Draw | None
     started: Callable[[], None] | None
-    warned: str = ""
+    warned: dict[str, str] = dataclasses.field(default_factory=dict)
+    """What was last found wrong, in training and in evaluation."""
     clock: Clock = dataclasses.field(default_factory=Clock)
     timed: int = 0
     """The step from which on the clock's lap counts."""
@@ -179,8 +180,8 @@ class _Run:
                     with self._aside("drawing", bar):
                         self.started()
                     self.started = None
-        if self.warned:
-            logging.warning("the run ended with this problem: %s", self.warned)
+        for problem in filter(None, self.warned.values()):
+            logging.warning("the run ended with this problem: %s", problem)
         return state
 
     @property
@@ -253,8 +254,8 @@ class _Run:
             good = f"step {self.store.latest}" if self.store.latest is not None else "none was written yet"
             raise Diverged(f"the loss is {loss} at step {step}; last good checkpoint: {good}", 1)
         if self.objective.warning is not None:
-            self._warn(step, {name.removeprefix("train/"): value for name, value in values.items()})
-            values["train/warning"] = float(bool(self.warned))
+            means = {name.removeprefix("train/"): value for name, value in values.items()}
+            values["train/warning"] = self._warn(step, "train", means)
         self.writer.write(step, values)
         self.writer.timings(step, self._speed(step) | {"seconds": self.clock.seconds})
         progress.show(bar, values)
@@ -266,13 +267,14 @@ class _Run:
         self.timed = step
         return {"views_per_second": steps * self.views / seconds} if steps and seconds > 0 else {}
 
-    def _warn(self, step: int, means: dict[str, float]) -> None:
-        """Says once when something goes wrong, and remembers it while it lasts."""
+    def _warn(self, step: int, kind: str, means: dict[str, float]) -> float:
+        """Says once when something goes wrong, and remembers it while it lasts; 1 if so, else 0."""
         assert self.objective.warning is not None
         message = self.objective.warning(means)
-        if message and not self.warned:
+        if message and not self.warned.get(kind):
             logging.warning("step %d: %s", step, message)
-        self.warned = message
+        self.warned[kind] = message
+        return float(bool(message))
 
     def _evaluate(self, measure: parallel.CompiledEvaluate, state: State, step: int) -> dict[str, float]:
         key = stream(self.seed, Stream.EVALUATE)
@@ -282,6 +284,8 @@ class _Run:
         if total is None:
             return {}
         values = metrics_lib.means(total, "eval")
+        if self.objective.warning is not None:
+            values["eval/warning"] = self._warn(step, "eval", values)
         self.writer.write(step, values)
         logging.info("step %d: %s", step, _listed(values))
         return values

@@ -4,45 +4,96 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image import models
+from ssl_single_image import augment, models
+from ssl_single_image.errors import InputError
 from ssl_single_image.objectives import common
+from ssl_single_image.objectives.bigan.losses import Scores
 from ssl_single_image.parallel import replicas
-from ssl_single_image.schema import Section, Within
-from ssl_single_image.types import PyTree, State
+from ssl_single_image.schema import OneOf, Section, Within
+from ssl_single_image.types import EncoderSpec, EncoderVariables, PyTree, State
+
+JOINT = "joint"
+"""The published discriminator: one chain of strided convolutions, with z as a bias for the channels of its layers."""
+STYLE = {"slope": 0.2, "first_norm": False, "variant": "bigan"}
+"""Options of the backbone that is D's image path, as far as it has them: leaky ReLU, no batch norm in conv1."""
+VIEW = augment.CropSpec(
+    32, min_area=0.35, hflip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, jitter_probability=0.8
+)
+"""How E sees crops with the option `view`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Options(Section):
-    """Options of BiGAN. The defaults are the published system; the last four help where training is unstable.
+    """Options of BiGAN. The defaults are the published system.
 
     Attributes:
-      latent: length of z, drawn from U(-1, 1).
+      latent: length of z.
+      prior: "uniform", z from U(-1, 1), or "normal", from N(0, 1).
+      squash: whether tanh squashes E's codes; for the uniform prior.
+      normalise_codes: batch norm, without gain and bias, of E's codes, before tanh.
       image_size: side of the images that G makes and D sees, 16, 32, 64, ...; crops are reduced to it.
         0: the crops' own.
-      width: channels of the generator's last and the discriminator's first hidden layer.
-      normalise_codes: batch norm, without gain and bias, before E's codes are squashed.
+      width: channels of the generator's last and the published discriminator's first hidden layer.
+      discriminator: "joint", the published one; or a backbone, whose trunk is then the image path of D and is offered
+        as the encoder "discriminator".
+      scores: which scores a backbone's D gives: "x" of the image, "z" of the code, "xz" of both together. Without "z"
+        and "xz" this is a GAN, which trains no encoder but D.
+      joint: how a backbone's D brings image and code together: "mlp", or "bilinear", which `matching` needs.
+      loss: "cross_entropy" or "hinge".
       spectral_norm: normalises D's kernels by their spectral norm.
-      label_smoothing: D is taught that crops are real with probability 1 - this (one-sided).
+      label_smoothing: D is taught that crops are real with probability 1 - this (one-sided); for cross-entropy.
+      generator_rate: learning rate of G, as a multiple of E's.
+      discriminator_rate: the same of D.
+      r1: weight of the penalty on D's gradient at crops (Mescheder et al. 2018); 0: none.
+      adversarial: weight of the adversarial losses of all three; 0 is a control of `matching`.
+      matching: weight of a contrastive loss that all three minimise: D's vectors of an image and its code must match
+        among those of the batch. It is no part of BiGAN: tables call it "BiGAN + matching".
+      temperature: of that loss.
+      view: whether E sees an augmented view of the crop that D sees.
       ema: decay of a running mean of E and G; 0: none. A probe loads the mean where there is one.
 
     Raises:
-      InputError: a value out of range.
+      InputError: a value out of range, or options that contradict each other.
     """
 
     TITLE = "objective_options"
 
     latent: Annotated[int, Within(1)] = 200
+    prior: Annotated[str, OneOf("uniform", "normal")] = "uniform"
+    squash: bool = True
+    normalise_codes: bool = False
     image_size: Annotated[int, Within(0)] = 0
     width: Annotated[int, Within(1)] = 64
-    normalise_codes: bool = False
+    discriminator: Annotated[str, OneOf(JOINT, *models.BACKBONES)] = JOINT
+    scores: Annotated[tuple[str, ...], OneOf("x", "z", "xz")] = ("x", "z", "xz")
+    joint: Annotated[str, OneOf("mlp", "bilinear")] = "mlp"
+    loss: Annotated[str, OneOf("cross_entropy", "hinge")] = "cross_entropy"
     spectral_norm: bool = False
     label_smoothing: Annotated[float, Within(0, 0.5, "[)")] = 0.0
+    generator_rate: Annotated[float, Within(0, ends="(]")] = 1.0
+    discriminator_rate: Annotated[float, Within(0, ends="(]")] = 1.0
+    r1: Annotated[float, Within(0)] = 0.0
+    adversarial: Annotated[float, Within(0)] = 1.0
+    matching: Annotated[float, Within(0)] = 0.0
+    temperature: Annotated[float, Within(0, ends="(]")] = 0.1
+    view: bool = False
     ema: Annotated[float, Within(0, 1, "[)")] = 0.0
+
+    def check(self) -> None:
+        if not self.scores:
+            raise InputError("objective_options.scores = (): D needs one score at least, of x, z and xz")
+        matched = self.discriminator != JOINT and self.joint == "bilinear" and "xz" in self.scores
+        if self.matching and not matched:
+            raise InputError(
+                f"objective_options.matching = {self.matching}: needs discriminator=BACKBONE, joint=bilinear and the"
+                " score xz"
+            )
 
 
 class Networks(NamedTuple):
@@ -53,6 +104,20 @@ class Networks(NamedTuple):
     discriminator: models.Module
 
 
+class Judged(NamedTuple):
+    """What D says of images with codes.
+
+    Attributes:
+      scores: (B,) float32 each, by name.
+      image: (B, h) vectors to be matched with `code`; None where D has none.
+      code: (B, h).
+    """
+
+    scores: Scores
+    image: jax.Array | None = None
+    code: jax.Array | None = None
+
+
 def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
     """The networks of a setup; batch norm synchronised over `axis_name` if so set."""
     options, size = options_of(setup), image_size(setup)
@@ -61,20 +126,71 @@ def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
         "dtype": jnp.dtype(setup.dtype),
     }
     head = functools.partial(
-        models.CodeHead, options.latent, options.normalise_codes, axis_name=shared["axis_name"]
+        models.CodeHead,
+        options.latent,
+        options.normalise_codes,
+        squash=options.squash,
+        axis_name=shared["axis_name"],
     )
     return Networks(
         setup.network(options.latent, axis_name, head),
         models.Generator(size, options.width, **shared),
-        models.Discriminator(size, options.width, options.spectral_norm, **shared),
+        _discriminator(setup, shared),
     )
 
 
+def _discriminator(setup: common.Setup, shared: Mapping[str, Any]) -> models.Module:
+    options, spectral = options_of(setup), options_of(setup).spectral_norm
+    if options.discriminator == JOINT:
+        return models.Discriminator(image_size(setup), options.width, spectral, **shared)
+    trunk = functools.partial(
+        models.build_backbone,
+        options.discriminator,
+        discriminator_spec(setup).options,
+        spectral=spectral,
+        **shared,
+    )
+    return models.Critic(trunk, options.scores, options.joint, spectral=spectral, dtype=shared["dtype"])
+
+
+def discriminator_spec(setup: common.Setup) -> EncoderSpec:
+    """Of D's image path as an encoder: its input are images in [-1, 1]."""
+    name = options_of(setup).discriminator
+    known = {field.name for field in dataclasses.fields(models.find(name).options)}
+    options = {field: value for field, value in STYLE.items() if field in known}
+    half = (0.5, 0.5, 0.5)
+    return models.encoder_spec(name, options, image_size(setup), mean=half, std=half)
+
+
+def discriminator_trunk(setup: common.Setup, state: State) -> EncoderVariables:
+    """D's image path as an encoder: kernels as the spectral norm leaves them, and running statistics of crops."""
+    params, stats = state.params["discriminator"], state.batch_stats["discriminator"]
+    spec = discriminator_spec(setup)
+    if options_of(setup).spectral_norm:
+        params, stats = models.without_spectral_norm(params, stats)
+    return EncoderVariables(spec, params["trunk"], stats["trunk"])
+
+
+def judge(
+    networks: Networks, params: PyTree, stats: PyTree, images: jax.Array, codes: jax.Array
+) -> tuple[Judged, PyTree]:
+    """D of images (B, S, S, 3) in [0, 1] and codes, normalised by the statistics of this batch; and D's new ones."""
+    variables = {"params": params, "batch_stats": stats}
+    said, updated = networks.discriminator.apply(
+        variables, 2 * images - 1, codes, train=True, mutable=["batch_stats"]
+    )
+    if isinstance(said, jax.Array):
+        said = Judged({"xz": said})
+    return Judged(said.scores, said.image, said.code), updated.get("batch_stats", {})
+
+
 def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:
-    """This replica's z (B, latent) ~ U(-1, 1), by place in the global batch."""
-    length = options_of(setup).latent
+    """This replica's z (B, latent) from U(-1, 1) or N(0, 1), by place in the global batch."""
+    options = options_of(setup)
     keys = replicas.position_keys(key, setup.batch_size, axis_name)
-    return jax.vmap(lambda k: jax.random.uniform(k, (length,), minval=-1.0))(keys)
+    if options.prior == "normal":
+        return jax.vmap(lambda k: jax.random.normal(k, (options.latent,)))(keys)
+    return jax.vmap(lambda k: jax.random.uniform(k, (options.latent,), minval=-1.0))(keys)
 
 
 def averaged(state: State) -> tuple[PyTree, PyTree]:
@@ -115,6 +231,14 @@ def image_size(setup: common.Setup) -> int:
 def reduced(setup: common.Setup, crops: jax.Array) -> jax.Array:
     """Crops at the size that D sees."""
     return _resized(crops, image_size(setup))
+
+
+def encoder_view(setup: common.Setup, key: jax.Array, crops: jax.Array, axis_name: str | None) -> jax.Array:
+    """What E sees of crops while it is trained; `key` is the step's."""
+    if not options_of(setup).view:
+        return encoder_input(setup, crops)
+    key = jax.random.fold_in(key, setup.batch_size)  # after those of the positions, from which z is drawn
+    return common.views_of(setup, key, crops, VIEW.replace(size=setup.encoder.size), axis_name)
 
 
 def encoder_input(setup: common.Setup, images: jax.Array) -> jax.Array:

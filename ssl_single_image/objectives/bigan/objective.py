@@ -6,8 +6,7 @@ generator G are trained to make it fail. At the optimum E inverts G.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -17,24 +16,10 @@ from jaxtyping import Array, Float, Key
 from ssl_single_image import models
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
+from ssl_single_image.objectives.bigan import gauges, losses
 from ssl_single_image.objectives.bigan import networks as nets
 from ssl_single_image.parallel import replicas
-from ssl_single_image.types import (
-    EncoderVariables,
-    InputError,
-    Metrics,
-    Objective,
-    Pictures,
-    PyTree,
-    Rows,
-    State,
-)
-
-GRID = 12
-"""Crops in a row of the picture."""
-SAMPLE_ROWS = 3
-COLLAPSED, DEFEATED = 0.05, 0.05
-"""Below this share of the crops' diversity the generator has collapsed; below this loss D has nothing to teach."""
+from ssl_single_image.types import EncoderVariables, InputError, Metrics, Objective, PyTree, State
 
 
 def make(setup: common.Setup) -> Objective:
@@ -44,7 +29,7 @@ def make(setup: common.Setup) -> Objective:
       InputError: G can't make images of the size.
     """
     size = nets.image_size(setup)
-    if models.doublings(size) < 2:  # D's first layer doesn't see z
+    if models.doublings(size) < 2:  # the published D's first layer doesn't see z
         raise InputError(
             f"objective_options.image_size = {size} (0: the crop's): must be 16, 32, 64 ...; G doubles 4 px"
         )
@@ -61,7 +46,7 @@ def make(setup: common.Setup) -> Objective:
         crops_key, prior_key = jax.random.split(key)
         crops = common.held_out_crops(setup, crops_key, inputs, axis_name)
         z = nets.prior(setup, prior_key, axis_name)
-        return replicas.total(measure(setup, state, crops, z, axis_name), axis_name)
+        return replicas.total(gauges.measure(setup, state, crops, z, axis_name), axis_name)
 
     def encoder(state: State) -> EncoderVariables:
         params, stats = nets.averaged(state)
@@ -69,8 +54,17 @@ def make(setup: common.Setup) -> Objective:
             setup.encoder, params["encoder"]["backbone"], stats["encoder"].get("backbone", {})
         )
 
+    others = {}
+    if nets.options_of(setup).discriminator != nets.JOINT:
+        others["discriminator"] = functools.partial(nets.discriminator_trunk, setup)
     return Objective(
-        init, step, evaluate, encoder, pictures=lambda *args: draw(setup, *args), warning=warning
+        init,
+        step,
+        evaluate,
+        encoder,
+        others,
+        pictures=lambda *args: gauges.draw(setup, *args),
+        warning=gauges.warning,
     )
 
 
@@ -101,17 +95,18 @@ def update(
 ) -> tuple[State, Metrics]:
     """One step on this replica's crops (B, S, S, 3) in [0, 1]: one forward pass, then all three updates.
 
-    As published, D sees crops and generated images as two batches, each normalised by its own statistics.
+    As published, D sees crops and generated images as two batches, each normalised by its own statistics. Its running
+    statistics are those of crops.
     """
     networks = nets.build(setup, axis_name)
     options, params, stats = nets.options_of(setup), state.params, state.batch_stats
     z = nets.prior(setup, key, axis_name)
-    images = nets.reduced(setup, crops)
+    images, seen = nets.reduced(setup, crops), nets.encoder_view(setup, key, crops, axis_name)
 
     def encode(params: PyTree) -> tuple[jax.Array, PyTree]:
         variables = {"params": params, "batch_stats": stats["encoder"]}
         (codes, _), updated = networks.encoder.apply(
-            variables, setup.normalise(nets.encoder_input(setup, crops)), train=True, mutable=["batch_stats"]
+            variables, setup.normalise(seen), train=True, mutable=["batch_stats"]
         )
         return codes, updated.get("batch_stats", {})
 
@@ -122,26 +117,23 @@ def update(
 
     def discriminate(
         params: PyTree, codes: jax.Array, made: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], PyTree]:
-        logits, seen = [], stats["discriminator"]
-        for x, code in ((images, codes), (made, z)):
-            variables = {"params": params, "batch_stats": seen}
-            out, updated = networks.discriminator.apply(
-                variables, 2 * x - 1, code, train=True, mutable=["batch_stats"]
-            )
-            logits.append(out)
-            seen = updated["batch_stats"]
-        return (logits[0], logits[1]), seen
+    ) -> tuple[tuple[nets.Judged, nets.Judged], PyTree]:
+        judge = functools.partial(nets.judge, networks, params, stats["discriminator"])
+        real, updated = judge(images, codes)
+        return (real, judge(made, z)[0]), updated
 
     codes, pull_encoder, encoder_stats = jax.vjp(encode, params["encoder"], has_aux=True)
     made, pull_generator, generator_stats = jax.vjp(generate, params["generator"], has_aux=True)
-    logits, pull_discriminator, discriminator_stats = jax.vjp(
+    judged, pull_discriminator, discriminator_stats = jax.vjp(
         discriminate, params["discriminator"], codes, made, has_aux=True
     )
-    loss, for_discriminator = jax.value_and_grad(discriminator_loss)(logits, options.label_smoothing)
-    opposite, for_pair = jax.value_and_grad(pair_loss)(logits)
+    loss, for_discriminator = jax.value_and_grad(own_loss)(judged, options, axis_name)
+    opposite, for_pair = jax.value_and_grad(opposite_loss)(judged, options, axis_name)
     discriminator_grads, _, _ = pull_discriminator(for_discriminator)
     _, for_codes, for_made = pull_discriminator(for_pair)
+    if options.r1:
+        penalty = jax.grad(functools.partial(r1_penalty, setup, state, images, codes, axis_name))
+        discriminator_grads = jax.tree.map(jnp.add, discriminator_grads, penalty(params["discriminator"]))
     grads = {
         "encoder": pull_encoder(for_codes)[0],
         "generator": pull_generator(for_made)[0],
@@ -152,121 +144,67 @@ def update(
         "generator": generator_stats,
         "discriminator": discriminator_stats,
     }
-    count, one = jnp.float32(len(crops)), jnp.float32(1)
-    means = {
-        "loss": loss,
-        "loss_pair": opposite,
-        "d_real": jax.nn.sigmoid(logits[0]).mean(),
-        "d_fake": jax.nn.sigmoid(logits[1]).mean(),
-        "diversity": diversity(made, images),
-    }
+    count = jnp.float32(len(crops))
+    means = {"loss": loss, "loss_pair": opposite, "diversity": gauges.diversity(made, images)}
+    means |= {f"d_{name}": _belief(one.scores) for name, one in zip(("real", "fake"), judged, strict=True)}
+    if options.matching:
+        means["matching"] = _matching(judged, options, axis_name)
     metrics: Metrics = {name: (mean * count, count) for name, mean in means.items()}
-    state, metrics = common.apply_gradients(setup, state, grads, new_stats, metrics, axis_name)
+    rates = {"generator": options.generator_rate, "discriminator": options.discriminator_rate}
+    state, metrics = common.apply_gradients(setup, state, grads, new_stats, metrics, axis_name, rates)
     for name, part in replicas.mean(grads, axis_name).items():
-        metrics[f"grad_norm_{name}"] = (optax.tree.norm(part), one)
+        metrics[f"grad_norm_{name}"] = (optax.tree.norm(part), jnp.float32(1))
     return _with_means(state, options.ema), metrics
 
 
-def discriminator_loss(
-    logits: tuple[Float[Array, " B"], Float[Array, " B"]], smoothing: float = 0.0
-) -> Float[Array, ""]:
-    """Half the mean cross-entropies of D's logits (B,) for (crops, generated), labels 1 - smoothing and 0."""
-    real, made = logits
-    entropy = optax.sigmoid_binary_cross_entropy
-    return (entropy(real, jnp.full_like(real, 1 - smoothing)).mean() + entropy(made, 0 * made).mean()) / 2
+Pair = tuple[nets.Judged, nets.Judged]
+"""What D says of crops with their codes, and of generated images with theirs."""
 
 
-def pair_loss(logits: tuple[Float[Array, " B"], Float[Array, " B"]]) -> Float[Array, ""]:
-    """The loss of E and G: `discriminator_loss` with the labels exchanged."""
-    return discriminator_loss((logits[1], logits[0]))
+def own_loss(judged: Pair, options: nets.Options, axis_name: str | None) -> Float[Array, ""]:
+    """What D minimises on this replica."""
+    real, made = (one.scores for one in judged)
+    adversarial = losses.discriminator_loss(real, made, options.loss, options.label_smoothing)
+    return options.adversarial * adversarial + _matching(judged, options, axis_name)
 
 
-def diversity(made: Float[Array, "B S S 3"], images: Float[Array, "B S S 3"]) -> Float[Array, ""]:
-    """Standard deviation of generated pixels over the batch relative to that of crops: 0 if all images are one."""
-    return made.std(0).mean() / (images.std(0).mean() + 1e-6)
+def opposite_loss(judged: Pair, options: nets.Options, axis_name: str | None) -> Float[Array, ""]:
+    """What E and G minimise on this replica."""
+    real, made = (one.scores for one in judged)
+    return options.adversarial * losses.pair_loss(real, made, options.loss) + _matching(
+        judged, options, axis_name
+    )
 
 
-def measure(
+def _matching(judged: Pair, options: nets.Options, axis_name: str | None) -> jax.Array:
+    if not options.matching:
+        return jnp.float32(0)
+    parts = [losses.matching_loss(one.image, one.code, options.temperature, axis_name) for one in judged]
+    return options.matching * jnp.stack(parts).sum()
+
+
+def r1_penalty(
     setup: common.Setup,
     state: State,
-    crops: Float[Array, "B S S 3"],
-    z: Float[Array, "B latent"],
+    images: jax.Array,
+    codes: jax.Array,
     axis_name: str | None,
-) -> Metrics:
-    """D's loss and accuracy, and how well E and G invert each other on this replica's crops and z.
-
-    E and G use running statistics. D normalises crops and generated images each by their own, as it was trained: the
-    running ones are of both together. "reconstruction" is the mean |G(E(x)) - x| in [0, 1], and "latent" the mean
-    |E(G(z)) - z|, both per value. "..._shuffled" is the same against the x or z next to it on this replica. Networks
-    that knew nothing of each other would reach that.
-    """
+    params: PyTree,
+) -> Float[Array, ""]:
+    """Half `r1` times the mean squared gradient of D's scores at crops (Mescheder et al. 2018, equation 9)."""
     networks = nets.build(setup, axis_name)
-    images = nets.reduced(setup, crops)
-    made = nets.generate(networks, state, z)
-    codes = nets.encode(setup, networks, state, crops)
-    variables = {
-        "params": state.params["discriminator"],
-        "batch_stats": state.batch_stats["discriminator"],
-    }
 
-    def judge(x: jax.Array, code: jax.Array) -> jax.Array:
-        return networks.discriminator.apply(variables, 2 * x - 1, code, train=True, mutable=["batch_stats"])[
-            0
-        ]
+    def score(images: jax.Array) -> jax.Array:
+        judged, _ = nets.judge(networks, params, state.batch_stats["discriminator"], images, codes)
+        return jnp.stack([judged.scores[name].sum() for name in judged.scores if "x" in name]).sum()
 
-    logits = judge(images, codes), judge(made, z)
-    inverted = nets.generate(networks, state, codes)
-    found = nets.encode(setup, networks, state, made)
-    count = jnp.float32(len(crops))
-    means = {
-        "loss": discriminator_loss(logits),
-        "accuracy": ((logits[0] > 0).mean() + (logits[1] <= 0).mean()) / 2,
-        "reconstruction": _distance(inverted, images),
-        "reconstruction_shuffled": _distance(inverted, jnp.roll(images, 1, 0)),
-        "latent": _distance(found, z),
-        "latent_shuffled": _distance(found, jnp.roll(z, 1, 0)),
-        "diversity": diversity(made, images),
-    }
-    return {name: (mean * count, count) for name, mean in means.items()}
+    slope = jax.grad(score)(images)
+    return nets.options_of(setup).r1 / 2 * (slope**2).sum((1, 2, 3)).mean()
 
 
-def draw(setup: common.Setup, state: State, key: jax.Array, inputs: Atlas) -> Pictures:
-    """Held-out crops, what G makes of their codes, and what it makes of z. `key` is the same at every call of a run."""
-    some = dataclasses.replace(setup, batch_size=GRID)
-    crops_key, prior_key = jax.random.split(key)
-    crops = common.held_out_crops(some, crops_key, inputs, None)
-    networks = nets.build(setup)
-    samples = [
-        nets.generate(networks, state, nets.prior(some, row_key, None))
-        for row_key in jax.random.split(prior_key, SAMPLE_ROWS)
-    ]
-    inverted = nets.generate(networks, state, nets.encode(setup, networks, state, crops))
-    titles = (
-        "Held-out crops x",
-        "The same, encoded and generated again: G(E(x))",
-        "Generated from random codes: G(z)",
-        *[""] * (SAMPLE_ROWS - 1),
-    )
-    return {"samples": Rows((nets.reduced(setup, crops), inverted, *samples), titles)}
-
-
-def warning(means: Mapping[str, float]) -> str:
-    """A message if the training metrics show that the generator collapsed or the discriminator won; else ""."""
-    if means.get("diversity", 1.0) < COLLAPSED:
-        return (
-            f"generated images hardly differ from each other (diversity {means['diversity']:.3f} of the crops'): the "
-            "generator has collapsed; try objective_options.spectral_norm=True or a lower learning rate"
-        )
-    if means.get("loss", 1.0) < DEFEATED:
-        return (
-            f"the discriminator tells crops from generated images almost surely (loss {means['loss']:.3f}), so that "
-            "encoder and generator learn little; try objective_options.label_smoothing=0.1 or spectral_norm=True"
-        )
-    return ""
-
-
-def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.abs(a - b).mean()
+def _belief(scores: losses.Scores) -> jax.Array:
+    """The mean probability that D gives to "real"."""
+    return jax.nn.sigmoid(jnp.stack(list(scores.values()))).mean()
 
 
 def _with_means(state: State, decay: float) -> State:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image import augment
-from ssl_single_image.images import Atlas, atlas_from_batch
+from ssl_single_image.images import Atlas
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.objectives import common
 from ssl_single_image.objectives.deepcluster.assignment import Clusters, blocks, uniform_sample
@@ -105,13 +105,10 @@ def update(
     with probability `setup.view_hflip`.
     """
     view_key, dropout_key = jax.random.split(key)
-    keys = replicas.position_keys(view_key, setup.batch_size, axis_name)
     spec = augment.CropSpec(
         setup.encoder.size, min_area=options_of(setup).view_min_area, aspect=0.75, hflip=setup.view_hflip
     )
-    extent = jnp.full((len(crops), 2), crops.shape[1], jnp.int32)
-    atlas = atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
-    views = setup.normalise(setup.widened(augment.render_views(atlas, keys, spec)))
+    views = setup.normalise(common.views_of(setup, view_key, crops, spec, axis_name))
     network = setup.network(options_of(setup).clusters, axis_name)
     loss = common.classification_loss(
         network, state, views, labels, replicas.replica_key(dropout_key, axis_name)
