@@ -163,7 +163,7 @@ class Objective(NamedTuple):
       refresh: optional, what happens before each `refresh_every`-th step: as `Step`, but takes no optimisation step.
       refresh_every: steps between two refreshes; there is one before the first step.
       pictures: optional (state, key, inputs) -> what there is to look at, see `Pictures`.
-      warning: optional (means of training's metrics by NAME, or of an evaluation's by "eval/NAME") -> what is wrong with
+      warning: optional (means of metrics: NAME of training, or "eval/NAME" of an evaluation) -> what is wrong with
         the run, "" if nothing is.
       views: how many images a step gives to the encoder for each crop (or labelled image) of the batch.
     """
