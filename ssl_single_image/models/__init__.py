@@ -20,6 +20,7 @@ from ssl_single_image.models.registry import (
     find,
     untrained,
 )
+from ssl_single_image.models.spectral import without_spectral_norm
 
 __all__ = [
     "BACKBONES",
@@ -40,4 +41,5 @@ __all__ = [
     "encoder_spec",
     "find",
     "untrained",
+    "without_spectral_norm",
 ]
