@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
+from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
 from ssl_single_image.models.layers import FEATURES, Network, dense_top
 from ssl_single_image.models.registry import (
     BACKBONES,
@@ -20,16 +21,21 @@ from ssl_single_image.models.registry import (
     find,
     untrained,
 )
+from ssl_single_image.models.spectral import without_spectral_norm
 
 __all__ = [
     "BACKBONES",
     "FEATURES",
+    "JOINTS",
     "MEAN",
+    "SCORES",
     "STD",
     "Backbone",
     "CodeHead",
+    "Critic",
     "Discriminator",
     "Generator",
+    "Judged",
     "Module",
     "Network",
     "build_backbone",
@@ -40,4 +46,5 @@ __all__ = [
     "encoder_spec",
     "find",
     "untrained",
+    "without_spectral_norm",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.layers import ConvSpec, ConvTrunk, FCHead
-from ssl_single_image.schema import Section
+from ssl_single_image.schema import Section, Within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +16,21 @@ class Options(Section):
 
     Attributes:
       sobel: replaces the colour input by its Sobel derivatives, as DeepCluster does.
+      slope: slope of the activation below zero, such as .2 for a leaky ReLU; 0 is ReLU.
+      first_norm: whether conv1 has batch norm; without, it has a bias.
     """
 
     TITLE = "backbone_options"
 
     sobel: bool = False
+    slope: Annotated[float, Within(0, 1, "[)")] = 0.0
+    first_norm: bool = True
+
+    def trunk(self, layers: tuple[ConvSpec, ...], **shared: Any) -> ConvTrunk:
+        """The trunk of these layers with these options."""
+        return ConvTrunk(
+            layers, sobel_front=self.sobel, slope=self.slope, first_norm=self.first_norm, **shared
+        )
 
 
 def build(options: Options, **shared: Any) -> ConvTrunk:
@@ -39,7 +49,7 @@ def build(options: Options, **shared: Any) -> ConvTrunk:
         ConvSpec(192, 3, padding=1),
         ConvSpec(128, 3, padding=1, pool=pool),
     )
-    return ConvTrunk(layers, sobel_front=options.sobel, **shared)
+    return options.trunk(layers, **shared)
 
 
 def head(outputs: int, options: Options, **shared: Any) -> FCHead:

@@ -22,7 +22,8 @@ class Backbone:
     """One architecture.
 
     Attributes:
-      build: (options, *, axis_name, dtype) -> the trunk, whose `apply` returns (output, activations by layer).
+      build: (options, *, axis_name, dtype[, spectral]) -> the trunk, whose `apply` returns (output, activations by
+        layer).
       head: (outputs, options, *, axis_name, dtype) -> the published head on top of it.
       input_size: side in pixels of the input that it is made for.
       smallest: side of the smallest input that leaves a cell in every layer.

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.models.layers import Conv, at_least_float32, batch_norm, dense_top
+from ssl_single_image.models.spectral import spectral_norm
 from ssl_single_image.ops.convolution import upsampling_conv2d
 
 KERNEL = 5
@@ -110,9 +111,7 @@ class Discriminator(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, z: jax.Array, *, train: bool) -> jax.Array:
         def apply(layer: nn.Module, x: jax.Array) -> jax.Array:
-            if self.spectral:
-                return nn.SpectralNorm(layer, name=f"{layer.name}_norm")(x, update_stats=train)
-            return layer(x)
+            return spectral_norm(layer, x, train) if self.spectral else layer(x)
 
         dense = functools.partial(nn.Dense, kernel_init=normal_init)
         for number in range(doublings(self.size)):

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ssl_single_image.models.spectral import spectral_norm
 from ssl_single_image.ops.convolution import conv2d
 from ssl_single_image.ops.pooling import average_pool, max_pool
 
@@ -122,6 +123,8 @@ class ConvTrunk(nn.Module):
     """Slope of the activation below zero; 0 is ReLU."""
     first_norm: bool = True
     """Whether the first layer has batch norm; without, it has a bias."""
+    spectral: bool = False
+    """Divides every kernel by its largest singular value, as a discriminator wants it: see `spectral_norm`."""
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -133,7 +136,7 @@ class ConvTrunk(nn.Module):
         for number, layer in enumerate(self.layers, 1):
             name = f"conv{number}"
             norm = self.first_norm or number > 1
-            x = Conv(
+            conv = Conv(
                 layer.features,
                 layer.kernel,
                 layer.stride,
@@ -141,7 +144,8 @@ class ConvTrunk(nn.Module):
                 self.use_bias or not norm,
                 self.dtype,
                 name=name,
-            )(x)
+            )
+            x = spectral_norm(conv, x, train) if self.spectral else conv(x)
             if norm:
                 x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
             x = nn.leaky_relu(x, self.slope) if self.slope else nn.relu(x)

@@ -26,7 +26,7 @@ def build(options: Options, **shared: Any) -> ConvTrunk:
         ConvSpec(192, 1),
         ConvSpec(192, 1),
     )
-    return ConvTrunk(layers, sobel_front=options.sobel, **shared)
+    return options.trunk(layers, **shared)
 
 
 def head(outputs: int, options: Options, **shared: Any) -> AverageHead:

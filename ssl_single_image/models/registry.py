@@ -78,7 +78,12 @@ def encoder_spec(
 
 
 def build_backbone(
-    name: str, options: Mapping[str, Any], *, axis_name: str | None = None, dtype: Any = jnp.float32
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    axis_name: str | None = None,
+    dtype: Any = jnp.float32,
+    spectral: bool = False,
 ) -> Module:
     """The convolutional trunk: `apply(variables, x, train=...)` -> (output, activations by layer).
 
@@ -87,12 +92,17 @@ def build_backbone(
       options: fields of the backbone's options.
       axis_name: mapped axis over which batch norm is synchronised when training; None: per replica.
       dtype: of the computation; parameters and statistics stay float32.
+      spectral: divides every kernel by its largest singular value, see `spectral_norm`. `without_spectral_norm` makes
+        its variables those of the backbone without.
 
     Raises:
       InputError: unknown name or option.
     """
     backbone = find(name)
-    return backbone.build(backbone.options.from_value(options), axis_name=axis_name, dtype=jnp.dtype(dtype))
+    shared: dict[str, Any] = {"axis_name": axis_name, "dtype": jnp.dtype(dtype)}
+    if spectral:
+        shared["spectral"] = True
+    return backbone.build(backbone.options.from_value(options), **shared)
 
 
 def build_network(

@@ -17,7 +17,8 @@ from ssl_single_image.runs import load_encoder
 from ssl_single_image.runs.checkpoint import CheckpointStore, digest
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, State
 
-SPEC = EncoderSpec("alexnet32", {"sobel": False}, 32, models.MEAN, models.STD)
+PLAIN = {"sobel": False, "slope": 0.0, "first_norm": True}
+SPEC = EncoderSpec("alexnet32", PLAIN, 32, models.MEAN, models.STD)
 OPTIMIZER = optax.chain(optax.add_decayed_weights(1e-3), optax.adam(optax.constant_schedule(0.1)))
 
 
@@ -189,14 +190,19 @@ def test_a_folder_with_signs_in_its_name_is_found(tmp_path, encoder):
 
 def test_untrained_networks_take_options():
     plain, sobel = load_encoder("random:alexnet32@3"), load_encoder("random:alexnet32,sobel=true@3")
-    assert plain.encoder.spec.options == {"sobel": False}
-    assert sobel.encoder.spec.options == {"sobel": True}
+    assert plain.encoder.spec.options == PLAIN
+    assert sobel.encoder.spec.options == PLAIN | {"sobel": True}
     assert sobel.encoder.params["conv1"]["kernel"].shape[2] == 2
     assert load_encoder("random:cifar32").encoder.spec == load_encoder("random:alexnet32").encoder.spec
+    leaky = load_encoder("random:alexnet32,slope=0.2,first_norm=false").encoder
+    assert leaky.spec.options == PLAIN | {"slope": 0.2, "first_norm": False}
+    assert leaky.params["conv1"].keys() == {"kernel", "bias"}
+    assert "bn1" not in leaky.params
     for reference, words in [
         ("random:alexnet32,sobel", "'sobel' is no option"),
         ("random:alexnet32,sobol=true", "backbone_options.sobol: no such field; did you mean sobel"),
         ("random:alexnet32,sobel=3", "backbone_options.sobel = 3: must be True or False"),
+        ("random:nin,slope=1", r"backbone_options.slope = 1: must be a number in \[0, 1\)"),
         ("random:alexnet32@99999999999", "whole number in"),
     ]:
         with pytest.raises(InputError, match=words):

@@ -91,7 +91,8 @@ def test_a_table_shows_itself_and_is_what_probe_json_holds(run: Run, table: Prob
     assert "chance |" not in str(gains)
     spec = table["results"][0]["encoder"]
     assert spec == table["results"][1]["encoder"]
-    assert (spec["backbone"], spec["options"], spec["size"]) == ("alexnet32", {"sobel": False}, 32)
+    options = {"sobel": False, "slope": 0.0, "first_norm": True}
+    assert (spec["backbone"], spec["options"], spec["size"]) == ("alexnet32", options, 32)
     assert "| `random:cifar32`" in table._repr_markdown_()
     assert table.figure().width > 300
     with pytest.raises(ssi.InputError, match="checkpoint nobody: not in this table"):

@@ -69,6 +69,24 @@ def test_alexnet32_has_five_taps_after_the_relu():
         assert 0.2 < float((tap == 0).mean()) < 0.8
 
 
+@pytest.mark.parametrize("name", ["alexnet32", "nin"])
+def test_slope_and_first_norm_of_the_small_backbones(name):
+    """conv1 by NumPy: a bias in place of batch norm, and .3 of what is negative."""
+    options = {"slope": 0.3, "first_norm": False}
+    spec = models.encoder_spec(name, options, 8)
+    encoder = models.untrained(spec, jax.random.key(0))
+    params = dict(encoder.params)
+    params["conv1"] = dict(params["conv1"], bias=0.1 + params["conv1"]["bias"])
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
+    variables = {"params": params, "batch_stats": encoder.batch_stats}
+    backbone = models.build_backbone(name, spec.options)
+    _, taps = jax.jit(lambda x: backbone.apply(variables, x, train=False))(x)
+    kernel = params["conv1"]["kernel"]
+    y = np.asarray(ops.conv2d(x, kernel, 1, len(kernel) // 2)) + 0.1
+    np.testing.assert_allclose(taps["conv1"], np.where(y > 0, y, 0.3 * y), atol=1e-4)
+    assert all(float(tap.min()) < 0 for tap in taps.values())
+
+
 @pytest.mark.usefixtures("float64")
 def test_sobel_front_sees_no_colour():
     spec = EncoderSpec("alexnet32", {"sobel": True}, 32, models.MEAN, models.STD)
