@@ -19,6 +19,8 @@ NAMES = {"top1": "top-1", "top5": "top-5"}
 GAINS = "gain over the untrained network of the same encoder spec, points of top-1 accuracy"
 RECIPE = ("kind", "protocol", "test", "size", "train_images", "test_images", "chance", "config", "data")
 """What must agree for results to stand in one table: all of the probe's config, and the images."""
+ADDED = {"statistics": "running"}
+"""Fields of a probe's config that older files lack, with the value that their probes had."""
 
 
 def layers(probe: Probe) -> list[str]:
@@ -30,8 +32,10 @@ def layers(probe: Probe) -> list[str]:
 def setting(probe: Probe) -> str:
     """What a table needs beside it: data set, kind of probe, protocol, test images, chance; one line."""
     kind = title(probe)
+    recomputed = probe.get("config", {}).get("statistics") == "recomputed"
     return (
         f"{probe['dataset']}: {kind[:1].lower()}{kind[1:]}, {probe['protocol']} protocol,"
+        f"{' batch-norm statistics recomputed on training images,' if recomputed else ''}"
         f" {probe['test_images']:,} test images, chance level {probe['chance']:.1f} %"
     )
 
@@ -113,7 +117,10 @@ def merge(probes: Iterable[Probe]) -> list[dict[str, Any]]:
 
 def recipe(probe: Probe) -> dict[str, Any]:
     """All that decides the numbers of a probe but the encoders: what must agree for a comparison."""
-    return {name: probe.get(name) for name in RECIPE}
+    whole = {name: probe.get(name) for name in RECIPE}
+    if whole["config"]:
+        whole["config"] = ADDED | whole["config"]
+    return whole
 
 
 def apart(merged: Sequence[Probe]) -> list[str]:

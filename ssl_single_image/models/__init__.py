@@ -8,7 +8,7 @@ from __future__ import annotations
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
 from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
-from ssl_single_image.models.layers import FEATURES, Network, dense_top
+from ssl_single_image.models.layers import FEATURES, Network, dense_top, norm_inputs
 from ssl_single_image.models.registry import (
     BACKBONES,
     MEAN,
@@ -45,6 +45,7 @@ __all__ = [
     "doublings",
     "encoder_spec",
     "find",
+    "norm_inputs",
     "untrained",
     "without_spectral_norm",
 ]

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from ssl_single_image.models.spectral import spectral_norm
 from ssl_single_image.ops.convolution import conv2d
@@ -95,6 +96,29 @@ def batch_norm(
         use_bias=affine,
         name=name,
     )
+
+
+def norm_inputs(network: nn.Module, variables: Any, x: jax.Array) -> dict[str, Any]:
+    """What enters every batch norm of a network in inference mode: the arrays whose moments are its statistics.
+
+    Args:
+      network: a trunk.
+      variables: its "params" and "batch_stats".
+      x: its normalised input (B, S, S, 3).
+
+    Returns:
+      In the form of "batch_stats", with an array (B, h, w, C) in place of the statistics of each layer.
+    """
+    found: dict[tuple[str, ...], jax.Array] = {}
+
+    def look(call: Callable[..., Any], args: Any, options: Any, context: Any) -> Any:
+        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
+            found[context.module.path] = args[0]
+        return call(*args, **options)
+
+    with nn.intercept_methods(look):
+        network.apply(variables, x, train=False)
+    return traverse_util.unflatten_dict(found)
 
 
 def sobel(x: jax.Array) -> jax.Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +11,14 @@ import numpy as np
 
 from ssl_single_image import parallel
 from ssl_single_image.datasets import Split
-from ssl_single_image.datasets.base import padded
 from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.probes import cached, linear
 from ssl_single_image.probes.kinds import Measured
+from ssl_single_image.probes.passes import one_pass, own_part, progress_bar
 from ssl_single_image.probes.plan import ProbePlan
 from ssl_single_image.runs import LoadedEncoder, progress
 from ssl_single_image.runs import metrics as metrics_lib
-from ssl_single_image.types import Batch, InputError, Metrics, State
+from ssl_single_image.types import InputError, Metrics, State
 
 
 def make(plan: ProbePlan, setup: linear.Setup) -> Cached | Published:
@@ -49,7 +48,7 @@ class Cached:
             if not bool(jnp.isfinite(stats["var"]).all()):
                 raise InputError(f"checkpoint {loaded.name}: its features at {layer} are not finite")
         rows = self._steps * self._setup.batch_size
-        with _progress(plan.config.epochs * rows, f"{loaded.name}: heads") as bar:
+        with progress_bar(plan.config.epochs * rows, f"{loaded.name}: heads") as bar:
             for epoch in range(plan.config.epochs):
                 state, metrics = self._train(state, stream(seed, Stream.HEADS_STEP), train)
                 losses = _losses(metrics, loaded.name, epoch)
@@ -62,9 +61,9 @@ class Cached:
     def _cache(self, loaded: LoadedEncoder, split: Split, images: int, name: str) -> cached.Cache:
         state = cached.empty_state(self._setup, loaded.encoder, images, self._plan.config.feature_dtype)
         key = unused()
-        with _progress(images, f"{loaded.name}: features of {name} images") as bar:
-            for batch in _one_pass(split, self._setup.batch_size, images, self._plan.config.seed):
-                state, _ = self._extract(state, key, _own_part(batch))
+        with progress_bar(images, f"{loaded.name}: features of {name} images") as bar:
+            for batch in one_pass(split, self._setup.batch_size, images, self._plan.config.seed):
+                state, _ = self._extract(state, key, own_part(batch))
                 jax.block_until_ready(state.step)
                 bar.update(int((batch.label >= 0).sum()))
             progress.show(bar, {})
@@ -91,7 +90,7 @@ class Published:
         steps = plan.train_images // size
         shard = (jax.process_index(), jax.process_count())
         batches = plan.data.train.batches(size, seed=plan.config.seed, shard=shard)
-        with _progress(plan.config.epochs * steps * size, f"{name}: heads") as bar:
+        with progress_bar(plan.config.epochs * steps * size, f"{name}: heads") as bar:
             for epoch in range(plan.config.epochs):
                 total: Metrics | None = None
                 for _ in range(steps):
@@ -108,10 +107,10 @@ class Published:
         plan, size = self._plan, self._setup.batch_size
         counts = np.zeros(len(plan.data.classes), np.int64)
         total: Metrics | None = None
-        with _progress(plan.test_images, f"{name}: test") as bar:
-            for batch in _one_pass(plan.data.test, size, plan.test_images, plan.config.seed):
+        with progress_bar(plan.test_images, f"{name}: test") as bar:
+            for batch in one_pass(plan.data.test, size, plan.test_images, plan.config.seed):
                 jax.block_until_ready(total)
-                total = metrics_lib.add(total, self._evaluate(state, key, _own_part(batch)))
+                total = metrics_lib.add(total, self._evaluate(state, key, own_part(batch)))
                 label = np.asarray(batch.label)[batch.label >= 0]
                 counts += np.bincount(label, minlength=len(counts))
                 bar.update(len(label))
@@ -134,27 +133,6 @@ def measured(setup: linear.Setup, metrics: Metrics, label_counts: np.ndarray) ->
     return Measured(layers, label_counts)
 
 
-def _one_pass(split: Split, batch_size: int, images: int, seed: int) -> Iterator[Batch]:
-    """Global batches of `images` images, once each; the last is padded with labels of -1.
-
-    All of the split comes in its order; a part of it is drawn at random, for a split may be sorted by class.
-    """
-    whole = images == len(split)
-    batches = split.batches(batch_size) if whole else split.batches(min(batch_size, images), seed=seed)
-    left = images
-    while left > 0:
-        batch = next(batches)
-        count = min(left, len(batch.label))
-        left -= count
-        yield padded(batch, count, batch_size)
-
-
-def _own_part(batch: Batch) -> Batch:
-    """This process's slice of a global batch."""
-    processes, index = jax.process_count(), jax.process_index()
-    return jax.tree.map(lambda x: x[index * len(x) // processes : (index + 1) * len(x) // processes], batch)
-
-
 def _losses(metrics: Metrics, name: str, epoch: int) -> dict[str, float]:
     """Layer -> mean loss of an epoch.
 
@@ -170,9 +148,3 @@ def _losses(metrics: Metrics, name: str, epoch: int) -> dict[str, float]:
                 " or check that the checkpoint's run did not diverge"
             )
     return losses
-
-
-def _progress(images: int, what: str) -> progress.tqdm:
-    bar = progress.progress_bar(images, 0, "images")
-    bar.set_description(what)
-    return bar

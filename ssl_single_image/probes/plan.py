@@ -36,6 +36,8 @@ class ProbeConfig(Section):
       kind: the kind of probe; `probes.KINDS` has them all.
       protocol: "cached", features computed once; "published", random views are encoded in every epoch.
       size: side of the input in pixels; 0: the encoder's.
+      statistics: batch-norm statistics of the encoder; "running", those of its checkpoint; "recomputed", those of up to
+        5,000 training images.
       epochs: passes over the training images.
       batch_size: images of one step over all devices.
       optimizer: optimiser and schedule of the heads.
@@ -57,6 +59,7 @@ class ProbeConfig(Section):
     kind: str = "linear"
     protocol: Annotated[str, OneOf("cached", "published")] = "cached"
     size: Annotated[int, Within(0)] = 0
+    statistics: Annotated[str, OneOf("running", "recomputed")] = "running"
     epochs: Annotated[int, Within(1)] = 20
     batch_size: Annotated[int, Within(1)] = 250
     optimizer: optim.Optimizer = HEADS

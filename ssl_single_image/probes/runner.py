@@ -9,6 +9,7 @@ import numpy as np
 
 from ssl_single_image import probes
 from ssl_single_image.datasets import base
+from ssl_single_image.probes import linear, statistics
 from ssl_single_image.probes.plan import ProbePlan
 
 UNNAMED = ("dataset", "data_dir")
@@ -31,7 +32,7 @@ def run(plan: ProbePlan) -> dict[str, Any]:
     results = []
     for loaded, setup in zip(plan.encoders, plan.setups, strict=True):
         if id(setup) not in programs:
-            programs[id(setup)] = kind.make(plan, setup)
+            programs[id(setup)] = _program(kind, plan, setup)
         layers, labels = programs[id(setup)].run(loaded)
         spec = dataclasses.asdict(setup.encoder)
         results.append(
@@ -58,3 +59,11 @@ def run(plan: ProbePlan) -> dict[str, Any]:
         "data": base.identity(plan.data),
         "results": results,
     }
+
+
+def _program(kind: probes.Kind, plan: ProbePlan, setup: linear.Setup) -> probes.Program:
+    """The kind's program, with the batch-norm statistics that the config asks for."""
+    program = kind.make(plan, setup)
+    if plan.config.statistics == "recomputed":
+        return statistics.Recomputed(program, plan, setup)
+    return program

@@ -116,6 +116,27 @@ def test_probes_of_different_recipes_never_share_a_table():
     ]
 
 
+def test_files_from_before_a_field_had_its_default():
+    """Probes that recorded no `statistics` took those of the checkpoint."""
+    old, running, other = (
+        recorded(result(name, 60.0), config=config)
+        for name, config in (
+            ("a", None),
+            ("b", {"statistics": "running"}),
+            ("c", {"statistics": "recomputed"}),
+        )
+    )
+    merged = tables.merge([old, running, other])
+    assert [[r["checkpoint"] for r in one["results"]] for one in merged] == [["a", "b"], ["c"]]
+    assert tables.apart(merged) == [
+        "Table 2 stands apart from table 1: statistics is recomputed instead of running."
+    ]
+    assert tables.setting(merged[1]) == (
+        "cifar10: linear probes, cached protocol, batch-norm statistics recomputed on training images,"
+        " 10,000 test images, chance level 10.0 %"
+    )
+
+
 def test_the_same_images_under_another_name_are_compared():
     renamed = recorded(result("runs/b", 61.0)) | {"dataset": "tfds:packed"}
     (merged,) = tables.merge([recorded(result("runs/a", 60.0)), renamed])

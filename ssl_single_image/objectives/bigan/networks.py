@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from ssl_single_image import augment, models
 from ssl_single_image.errors import InputError
 from ssl_single_image.objectives import common
-from ssl_single_image.objectives.bigan.losses import Scores
 from ssl_single_image.parallel import replicas
 from ssl_single_image.schema import OneOf, Section, Within
 from ssl_single_image.types import EncoderSpec, EncoderVariables, PyTree, State
@@ -71,8 +70,8 @@ class Options(Section):
     image_size: Annotated[int, Within(0)] = 0
     width: Annotated[int, Within(1)] = 64
     discriminator: Annotated[str, OneOf(JOINT, *models.BACKBONES)] = JOINT
-    scores: Annotated[tuple[str, ...], OneOf("x", "z", "xz")] = ("x", "z", "xz")
-    joint: Annotated[str, OneOf("mlp", "bilinear")] = "mlp"
+    scores: Annotated[tuple[str, ...], OneOf(*models.SCORES)] = models.SCORES
+    joint: Annotated[str, OneOf(*models.JOINTS)] = "mlp"
     loss: Annotated[str, OneOf("cross_entropy", "hinge")] = "cross_entropy"
     spectral_norm: bool = False
     label_smoothing: Annotated[float, Within(0, 0.5, "[)")] = 0.0
@@ -102,20 +101,6 @@ class Networks(NamedTuple):
     encoder: models.Module
     generator: models.Module
     discriminator: models.Module
-
-
-class Judged(NamedTuple):
-    """What D says of images with codes.
-
-    Attributes:
-      scores: (B,) float32 each, by name.
-      image: (B, h) vectors to be matched with `code`; None where D has none.
-      code: (B, h).
-    """
-
-    scores: Scores
-    image: jax.Array | None = None
-    code: jax.Array | None = None
 
 
 def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
@@ -173,15 +158,14 @@ def discriminator_trunk(setup: common.Setup, state: State) -> EncoderVariables:
 
 def judge(
     networks: Networks, params: PyTree, stats: PyTree, images: jax.Array, codes: jax.Array
-) -> tuple[Judged, PyTree]:
+) -> tuple[models.Judged, PyTree]:
     """D of images (B, S, S, 3) in [0, 1] and codes, normalised by the statistics of this batch; and D's new ones."""
     variables = {"params": params, "batch_stats": stats}
     said, updated = networks.discriminator.apply(
         variables, 2 * images - 1, codes, train=True, mutable=["batch_stats"]
     )
-    if isinstance(said, jax.Array):
-        said = Judged({"xz": said})
-    return Judged(said.scores, said.image, said.code), updated.get("batch_stats", {})
+    judged = models.Judged({"xz": said}) if isinstance(said, jax.Array) else said
+    return judged, updated.get("batch_stats", {})
 
 
 def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:

@@ -115,9 +115,7 @@ def update(
         made, updated = networks.generator.apply(variables, z, train=True, mutable=["batch_stats"])
         return made, updated["batch_stats"]
 
-    def discriminate(
-        params: PyTree, codes: jax.Array, made: jax.Array
-    ) -> tuple[tuple[nets.Judged, nets.Judged], PyTree]:
+    def discriminate(params: PyTree, codes: jax.Array, made: jax.Array) -> tuple[Pair, PyTree]:
         judge = functools.partial(nets.judge, networks, params, stats["discriminator"])
         real, updated = judge(images, codes)
         return (real, judge(made, z)[0]), updated
@@ -157,7 +155,7 @@ def update(
     return _with_means(state, options.ema), metrics
 
 
-Pair = tuple[nets.Judged, nets.Judged]
+Pair = tuple[models.Judged, models.Judged]
 """What D says of crops with their codes, and of generated images with theirs."""
 
 
