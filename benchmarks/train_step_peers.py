@@ -28,6 +28,7 @@ LAYERS: dict[str, list[Any]] = {
         (128, 3, 1, 1),
         POOL2,
     ],
+    "dcgan32": [(64, 5, 2, 2), (128, 5, 2, 2), (256, 5, 2, 2), (512, 5, 2, 2)],
     "nin": [
         *[(192, 5, 1, 2), (160, 1, 1, 0), (96, 1, 1, 0), ("max", 3, 2, 1)],
         *[(192, 5, 1, 2), (192, 1, 1, 0), (192, 1, 1, 0), AVERAGE3],
@@ -38,9 +39,11 @@ LAYERS: dict[str, list[Any]] = {
         *[(384, 3, 1, 1), (256, 3, 1, 1), (256, 3, 1, 1), POOL3],
     ],
 }
-HIDDEN = {"small4": None, "alexnet32": (512,), "nin": None, "alexnet": (4096, 4096)}
+HIDDEN = {"small4": None, "alexnet32": (512,), "dcgan32": (512,), "nin": None, "alexnet": (4096, 4096)}
 """Hidden fully connected layers; None: global average pooling straight to the logits."""
-SIDES = {"small4": 32, "alexnet32": 32, "nin": 32, "alexnet": 224}
+SIDES = {"small4": 32, "alexnet32": 32, "dcgan32": 32, "nin": 32, "alexnet": 224}
+LEAKY = {"dcgan32": 0.2}
+"""Networks with leaky ReLU and with a bias in place of the first layer's batch norm -> the slope below zero."""
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 
 
@@ -104,7 +107,12 @@ def torch_network(network: str) -> Any:
             modules.append(nn.AvgPool2d(*layer[1:]))
         else:
             features, *rest = layer
-            modules += [nn.Conv2d(channels, features, *rest, bias=False), nn.BatchNorm2d(features), nn.ReLU()]
+            slope = LEAKY.get(network, 0.0)
+            bias = slope > 0 and not modules
+            modules.append(nn.Conv2d(channels, features, *rest, bias=bias))
+            if not bias:
+                modules.append(nn.BatchNorm2d(features))
+            modules.append(nn.LeakyReLU(slope) if slope else nn.ReLU())
             channels = features
         _, kernel, stride, padding = layer
         side = (side + 2 * padding - kernel) // stride + 1

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.models import alexnet, alexnet32, nin
+from ssl_single_image.models import alexnet, alexnet32, dcgan32, nin
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.layers import Network
 from ssl_single_image.schema import pick
@@ -23,6 +23,7 @@ Module = nn.Module
 BACKBONES: dict[str, Backbone] = {
     "alexnet": alexnet.BACKBONE,
     "alexnet32": alexnet32.BACKBONE,
+    "dcgan32": dcgan32.BACKBONE,
     "nin": nin.BACKBONE,
 }
 FORMER_NAMES = {"cifar32": "alexnet32"}

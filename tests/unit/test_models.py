@@ -137,6 +137,18 @@ def test_nin_has_nine_taps_of_the_published_shapes():
     assert kernels == spatial + 192 * 160 + 160 * 96 + 4 * 192 * 192
 
 
+def test_dcgan32_halves_the_side_four_times_as_published():
+    variables, logits, taps = shapes("dcgan32", {}, 32, 4)
+    assert [(tap.shape[1], tap.shape[3]) for tap in taps.values()] == [(16, 64), (8, 128), (4, 256), (2, 512)]
+    assert logits.shape == (2, 4)
+    convolutions = 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
+    assert count(variables["params"]["backbone"]) == convolutions + 64 + 2 * (128 + 256 + 512)
+    assert variables["params"]["backbone"].keys() & {"bn1", "bn2", "bn3", "bn4"} == {"bn2", "bn3", "bn4"}
+    trunk = models.build_backbone("dcgan32", {})
+    assert trunk.slope == 0.2
+    assert models.build_backbone("dcgan32", {"slope": 0.0}).slope == 0.0
+
+
 @pytest.mark.parametrize("name", sorted(models.BACKBONES))
 def test_registry_says_what_backbones_are(name):
     backbone = models.BACKBONES[name]

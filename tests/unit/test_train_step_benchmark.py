@@ -14,7 +14,10 @@ import train_step_peers
 @pytest.mark.parametrize("name", sorted(models.BACKBONES))
 def test_layers_and_hidden_units_are_the_packages(name):
     layers = []
-    for layer in models.build_backbone(name, {}).layers:
+    trunk = models.build_backbone(name, {})
+    assert trunk.slope == train_step_peers.LEAKY.get(name, 0)
+    assert trunk.first_norm == (not trunk.slope)
+    for layer in trunk.layers:
         layers.append((layer.features, layer.kernel, layer.stride, layer.padding))
         if layer.pool:
             window, stride, padding = (*layer.pool, 0)[:3]
