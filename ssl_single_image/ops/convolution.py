@@ -98,16 +98,17 @@ def upsampling_conv2d(
 
     Args:
       x: (B, H, W, C) float.
-      kernel: (k, k, C, D), k odd; output pixel 2 i - k // 2 + t takes x[i] through kernel[t].
+      kernel: (k, k, C, D); output pixel 2 i - (k - 1) // 2 + t takes x[i] through kernel[t].
 
     Returns:
       (B, 2 H, 2 W, D).
     """
     size, _, channels, features = kernel.shape
-    reach = (size // 2 + 1) // 2  # input pixels to either side that an output pixel sees
+    border = (size - 1) // 2  # the padding of the convolution whose gradient this is
+    reach = (border + 1) // 2  # input pixels to either side that an output pixel sees
     places = 2 * reach + 1
-    # Output phase p sees x[i + d], d = -reach .. reach, through kernel[p + k // 2 - 2 d]; beyond the kernel is zero.
-    before = 2 * reach - size // 2
+    # Output phase p sees x[i + d], d = -reach .. reach, through kernel[p + border - 2 d]; beyond the kernel is zero.
+    before = 2 * reach - border
     padded = jnp.pad(kernel, ((before, 2 * places - size - before),) * 2 + ((0, 0), (0, 0)))
     phases = padded.reshape(places, 2, places, 2, channels, features)[::-1, :, ::-1]
     low = phases.transpose(0, 2, 4, 1, 3, 5).reshape(places, places, channels, 4 * features)

@@ -15,7 +15,7 @@ from ssl_single_image.objectives import OBJECTIVES, Setup
 from ssl_single_image.objectives.bigan import Options, gauges, losses
 from ssl_single_image.objectives.bigan import networks as nets
 from ssl_single_image.objectives.bigan import objective as method
-from ssl_single_image.ops.convolution import upsampling_conv2d
+from ssl_single_image.ops.convolution import conv2d, upsampling_conv2d
 from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.types import EncoderSpec, InputError
 
@@ -38,22 +38,50 @@ def crops_of(count, size, seed=0, dtype=np.float32):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("size", [3, 5, 7])
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 6, 7])
 def test_upsampling_is_the_transpose_of_a_strided_convolution(size):
     rng = np.random.default_rng(size)
     x = rng.normal(size=(2, 5, 4, 3))
     kernel = rng.normal(size=(size, size, 3, 2))
+    start = size - (size - 1) // 2
     want = np.zeros((2, 10 + 2 * size, 8 + 2 * size, 2))  # with a border as wide as the kernel
     for i in range(5):
         for j in range(4):
-            at: tuple[slice, ...] = (
-                slice(None),
-                slice(2 * i + size - size // 2, 2 * i + 2 * size - size // 2),
-            )
-            at += (slice(2 * j + size - size // 2, 2 * j + 2 * size - size // 2),)
-            want[at] += np.einsum("bc,rscd->brsd", x[:, i, j], kernel)
+            rows, columns = (slice(2 * place + start, 2 * place + start + size) for place in (i, j))
+            want[:, rows, columns] += np.einsum("bc,rscd->brsd", x[:, i, j], kernel)
     got = jax.jit(upsampling_conv2d)(jnp.asarray(x), jnp.asarray(kernel))
     np.testing.assert_allclose(got, want[:, size:-size, size:-size], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("size", [4, 5])
+def test_upsampling_is_the_gradient_of_the_convolution_that_the_discriminator_makes(size):
+    rng = np.random.default_rng(size)
+    x, kernel = jnp.asarray(rng.normal(size=(2, 5, 4, 3))), jnp.asarray(rng.normal(size=(size, size, 3, 2)))
+    halve = lambda y: conv2d(y, kernel.transpose(0, 1, 3, 2), 2, (size - 1) // 2, products=False)  # noqa: E731
+    (want,) = jax.linear_transpose(halve, jax.ShapeDtypeStruct((2, 10, 8, 2), x.dtype))(x)
+    np.testing.assert_allclose(upsampling_conv2d(x, kernel), want, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+def test_generator_and_discriminator_keep_their_sides_with_any_kernel(kernel):
+    generator, discriminator = (
+        models.Generator(16, 4, kernel=kernel),
+        models.Discriminator(16, 4, kernel=kernel),
+    )
+    z = jnp.zeros((2, 5))
+
+    @partial(jax.eval_shape, key=jax.random.key(0))
+    def shapes(key):
+        made, params = generator.init_with_output(key, z, train=False)
+        return made, params, discriminator.init_with_output(key, made, z, train=False)
+
+    made, variables, (logits, judge) = shapes
+    assert (made.shape, logits.shape) == ((2, 16, 16, 3), (2,))
+    for params, layers in ((variables["params"], ("up1", "up2")), (judge["params"], ("conv1", "conv2"))):
+        assert {params[layer]["kernel"].shape[:2] for layer in layers} == {(kernel, kernel)}
+    for number in (1, 2):
+        assert judge["params"][f"conv{number}"]["kernel"].shape[3] == 4 * number
 
 
 @pytest.mark.usefixtures("float64")
