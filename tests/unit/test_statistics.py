@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,24 +15,42 @@ from probe_fakes import LAYERS, SIDE, SPEC, labelled, loaded, tiny_backbone  # n
 
 from ssl_single_image import augment, models
 from ssl_single_image.analysis import tables
-from ssl_single_image.datasets import MemorySplit
+from ssl_single_image.datasets import LabelledSet, MemorySplit
 from ssl_single_image.models.layers import ConvTrunk
-from ssl_single_image.probes import ProbeConfig, make_plan, runner, statistics
+from ssl_single_image.probes import Measured, ProbeConfig, make_plan, runner, statistics
 from ssl_single_image.runs import LoadedEncoder
-from ssl_single_image.types import EncoderVariables
+from ssl_single_image.types import Batch, EncoderVariables
 
 TRAIN = 22  # not a multiple of the batch
 
 
-def recomputed(encoder: LoadedEncoder, *, data=None, batch_size: int = 8, **changes) -> EncoderVariables:
-    config = ProbeConfig(batch_size=batch_size, max_features=200, statistics="recomputed", **changes)
-    plan = make_plan([encoder], data or labelled(train=TRAIN), config)
-    return statistics.Recomputed(None, plan, plan.setups[0]).encoder(encoder)
+class Unused:
+    """A program that is never run."""
+
+    def run(self, loaded: LoadedEncoder) -> Measured:
+        raise AssertionError
 
 
-def inputs(data=None) -> np.ndarray:
-    pixels = (data or labelled(train=TRAIN)).train.image
-    return (pixels / 255 - np.float64(models.MEAN)) / np.float64(models.STD)
+def program(
+    encoder: LoadedEncoder, data: LabelledSet | None = None, batch_size: int = 8, **changes: object
+) -> statistics.Recomputed:
+    fields = {"batch_size": batch_size, "max_features": 200, "statistics": "recomputed"} | changes
+    plan = make_plan([encoder], data or labelled(train=TRAIN), ProbeConfig.from_config(fields))
+    return statistics.Recomputed(Unused(), plan, plan.setups[0])
+
+
+def recomputed(encoder: LoadedEncoder, *arguments: Any, **changes: Any) -> EncoderVariables:
+    return program(encoder, *arguments, **changes).encoder(encoder)
+
+
+def pixels() -> np.ndarray:
+    train = labelled(train=TRAIN).train
+    assert isinstance(train, MemorySplit)
+    return train.image
+
+
+def normalised(image: np.ndarray) -> np.ndarray:
+    return (image / 255 - np.array(models.MEAN)) / np.array(models.STD)
 
 
 def textbook(encoder: EncoderVariables, x: np.ndarray) -> dict:
@@ -64,7 +84,7 @@ def test_every_layer_has_the_statistics_of_all_images_at_once():
     encoder = loaded()
     found = recomputed(encoder)
     assert found.batch_stats.keys() == {"bn1", "bn2"}
-    assert_close(found.batch_stats, textbook(encoder.encoder, inputs()))
+    assert_close(found.batch_stats, textbook(encoder.encoder, normalised(pixels())))
     assert found.params is encoder.encoder.params
     assert_close(recomputed(encoder, batch_size=20).batch_stats, found.batch_stats)
 
@@ -72,7 +92,7 @@ def test_every_layer_has_the_statistics_of_all_images_at_once():
 def test_they_are_flaxs_for_one_batch_of_all_images():
     encoder = loaded().encoder
     network = models.build_backbone("tiny", {})
-    x = augment.normalise(jnp.float32(labelled(train=TRAIN).train.image) / 255, models.MEAN, models.STD)
+    x = augment.normalise(jnp.float32(pixels()) / 255, models.MEAN, models.STD)
     zero = jax.tree.map(jnp.zeros_like, encoder.batch_stats)
     variables = {"params": encoder.params, "batch_stats": zero}
     _, updated = network.apply(variables, x, train=True, mutable=["batch_stats"])
@@ -82,9 +102,10 @@ def test_they_are_flaxs_for_one_batch_of_all_images():
 
 def test_stored_statistics_have_no_influence_even_if_they_are_not_numbers():
     plain, odd, broken = loaded(), with_statistics(loaded(), 0.7, 2.5), with_statistics(loaded(), np.nan, 1)
-    found = recomputed(plain).batch_stats
+    recompute = program(plain).encoder
+    found = recompute(plain).batch_stats
     for other in (odd, broken, plain):
-        jax.tree.map(np.testing.assert_array_equal, recomputed(other).batch_stats, found)
+        jax.tree.map(np.testing.assert_array_equal, recompute(other).batch_stats, found)
 
 
 def test_labels_and_test_images_are_not_used():
@@ -102,15 +123,20 @@ def test_labels_and_test_images_are_not_used():
 def test_no_more_images_than_the_limit_are_drawn(monkeypatch, limited):
     if limited == "by the module":
         monkeypatch.setattr(statistics, "IMAGES", 8)
-    seen = []
+    seen: list[Batch] = []
     drawn = statistics.one_pass
-    monkeypatch.setattr(statistics, "one_pass", lambda *a: (seen.append(b) or b for b in drawn(*a)))
+
+    def watched(*arguments: Any) -> Iterator[Batch]:
+        for batch in drawn(*arguments):
+            seen.append(batch)
+            yield batch
+
+    monkeypatch.setattr(statistics, "one_pass", watched)
     changes = {"train_images": 8} if limited == "by the probe" else {}
     found = recomputed(loaded(), **changes)
     images = np.concatenate([batch.image[batch.label >= 0] for batch in seen[: len(seen) // 2]])
     assert len(images) == 8
-    x = (images / 255 - np.float64(models.MEAN)) / np.float64(models.STD)
-    assert_close(found.batch_stats, textbook(loaded().encoder, x))
+    assert_close(found.batch_stats, textbook(loaded().encoder, normalised(images)))
 
 
 def bare(monkeypatch, layers: int) -> LoadedEncoder:
@@ -134,7 +160,7 @@ def test_a_network_whose_first_layer_has_no_norm(monkeypatch):
     encoder = bare(monkeypatch, 2)
     found = recomputed(encoder).batch_stats
     assert found.keys() == {"bn2"}
-    x = jnp.float32(inputs())
+    x = jnp.float32(normalised(pixels()))
     variables = {"params": encoder.encoder.params, "batch_stats": encoder.encoder.batch_stats}
     entering = models.norm_inputs(models.build_backbone("bare", {}), variables, x)["bn2"]
     assert entering.shape == (TRAIN, SIDE // 2, SIDE // 2, LAYERS[1].features)
