@@ -30,8 +30,18 @@ def conv_init(key: jax.Array, shape: tuple[int, int, int, int], dtype: jnp.dtype
 
     Drawn flat, because XLA:CPU takes seconds to compile a draw of a four-dimensional shape.
     """
-    scale = math.sqrt(2 / (shape[0] * shape[1] * shape[3]))
-    return scale * jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+    return math.sqrt(2 / (shape[0] * shape[1] * shape[3])) * _flat_normal(key, shape, dtype)
+
+
+def fan_in_init(
+    key: jax.Array, shape: tuple[int, int, int, int], dtype: jnp.dtype = jnp.float32
+) -> jax.Array:
+    """N(0, 2 / fan in), as `conv_init`; for normalised kernels, whose scale only says how fast Adam turns them."""
+    return math.sqrt(2 / math.prod(shape[:3])) * _flat_normal(key, shape, dtype)
+
+
+def _flat_normal(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,6 +177,7 @@ class ConvTrunk(nn.Module):
                 layer.padding,
                 self.use_bias or not norm,
                 self.dtype,
+                fan_in_init if self.spectral else conv_init,
                 name=name,
             )
             x = spectral_norm(conv, x, train) if self.spectral else conv(x)

@@ -75,8 +75,8 @@ def test_each_network_descends_its_own_loss(options: dict[str, Any]) -> None:
         variables = {"params": params[name], "batch_stats": state.batch_stats[name]}
         return network.apply(variables, *inputs, train=True, mutable=["batch_stats"])[0]
 
-    def judged(params: Any, images: jax.Array = crops) -> list[Any]:
-        codes, _ = run(params, "encoder", networks.encoder, ours.normalise(crops))
+    def judged(params: Any, images: Any = crops) -> list[Any]:
+        codes, _ = run(params, "encoder", networks.encoder, ours.normalise(jnp.asarray(crops)))
         made = run(params, "generator", networks.generator, z)
         judge = partial(run, params, "discriminator", networks.discriminator)
         return [judge(2 * images - 1, codes), judge(2 * made - 1, z)]

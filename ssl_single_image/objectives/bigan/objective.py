@@ -177,7 +177,11 @@ def opposite_loss(judged: Pair, options: nets.Options, axis_name: str | None) ->
 def _matching(judged: Pair, options: nets.Options, axis_name: str | None) -> jax.Array:
     if not options.matching:
         return jnp.float32(0)
-    parts = [losses.matching_loss(one.image, one.code, options.temperature, axis_name) for one in judged]
+    parts = [
+        losses.matching_loss(one.image, one.code, options.temperature, axis_name)
+        for one in judged
+        if one.image is not None and one.code is not None
+    ]
     return options.matching * jnp.stack(parts).sum()
 
 
