@@ -15,6 +15,7 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -87,6 +88,8 @@ def own_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    # Pillow's own guard, which speaks before ours refuses.
+    warnings.filterwarnings("ignore", message="Image size .* could be decompression bomb")
     usual = sys.unraisablehook
 
     def hook(event: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -11,7 +13,7 @@ from PIL import Image
 
 from ssl_single_image import images
 from ssl_single_image.analysis import grids
-from ssl_single_image.types import InputError, Rows
+from ssl_single_image.types import Halted, InputError, Rows
 
 
 def test_tiles_lie_row_by_row_unchanged() -> None:
@@ -117,15 +119,20 @@ def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monke
         assert written.size == (8, 8)
     before = path.read_bytes()
 
-    def full_disk(self: Image.Image, target: Path, **_: object) -> None:
-        Path(target).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
+    for number, kind, words in (
+        (errno.ENOSPC, Halted, "the disk is full, nothing is written"),
+        (errno.EACCES, InputError, "cannot be written: Permission denied"),
+    ):
 
-    monkeypatch.setattr(Image.Image, "save", full_disk)
-    with pytest.raises(InputError, match=r"grid.png: cannot be written: No space"):
-        images.save_image(image, path)
-    assert path.read_bytes() == before
-    assert [p.name for p in path.parent.iterdir()] == ["grid.png"]
+        def fail(self: Image.Image, target: Path, number: int = number, **_: object) -> None:
+            Path(target).write_bytes(b"half")
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(Image.Image, "save", fail)
+        with pytest.raises(kind, match=rf"grid.png: {words}"):
+            images.save_image(image, path)
+        assert path.read_bytes() == before
+        assert [p.name for p in path.parent.iterdir()] == ["grid.png"]
 
 
 def test_unknown_extension(tmp_path: Path) -> None:
