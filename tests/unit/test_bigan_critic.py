@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from precision import distance, widened
+from probe_fakes import tiny_backbone  # noqa: F401
 
 from ssl_single_image import augment, images, models
 from ssl_single_image.images import Atlas
@@ -30,7 +31,7 @@ D1: dict[str, Any] = {
     "prior": "normal",
     "squash": False,
     "normalise_codes": True,
-    "discriminator": "alexnet32",
+    "discriminator": "tiny",
     "loss": "hinge",
     "generator_rate": 2.0,
     "discriminator_rate": 3.0,
@@ -39,7 +40,7 @@ D1: dict[str, Any] = {
 
 def setup(dtype: str = "float32", **options: Any) -> Setup:
     crop = augment.CropSpec.preset("paper", SIZE).replace(min_area=0.05)
-    spec = models.encoder_spec("dcgan32", {}, SIZE)
+    spec = models.encoder_spec("tiny", {}, SIZE)
     own = Options(**(D1 | options))
     return Setup(spec, crop, 100, BATCH, 3, optax.sgd(1.0), dtype=dtype, options=own)
 
@@ -110,7 +111,7 @@ def test_each_network_descends_its_own_loss(options: dict[str, Any]) -> None:
 def test_the_image_path_is_an_encoder_with_the_activations_that_d_computes(
     tmp_path: Path, atlas: Atlas
 ) -> None:
-    ours = setup(spectral_norm=True)
+    ours = setup(spectral_norm=True, discriminator="alexnet32")
     objective = method.make(ours)
     step = jax.jit(partial(objective.step, axis_name=None))
     state = start(ours)

@@ -14,7 +14,7 @@ from ssl_single_image import augment, models
 from ssl_single_image.errors import InputError
 from ssl_single_image.objectives import common
 from ssl_single_image.parallel import replicas
-from ssl_single_image.schema import OneOf, Section, Within
+from ssl_single_image.schema import OneOf, Section, Told, Within, pick
 from ssl_single_image.types import EncoderSpec, EncoderVariables, PyTree, State
 
 JOINT = "joint"
@@ -69,7 +69,7 @@ class Options(Section):
     normalise_codes: bool = False
     image_size: Annotated[int, Within(0)] = 0
     width: Annotated[int, Within(1)] = 64
-    discriminator: Annotated[str, OneOf(JOINT, *models.BACKBONES)] = JOINT
+    discriminator: Annotated[str, Told("joint, or the name of a backbone")] = JOINT
     scores: Annotated[tuple[str, ...], OneOf(*models.SCORES)] = models.SCORES
     joint: Annotated[str, OneOf(*models.JOINTS)] = "mlp"
     loss: Annotated[str, OneOf("cross_entropy", "hinge")] = "cross_entropy"
@@ -85,6 +85,8 @@ class Options(Section):
     ema: Annotated[float, Within(0, 1, "[)")] = 0.0
 
     def check(self) -> None:
+        if self.discriminator != JOINT:
+            pick(models.BACKBONES, self.discriminator, "objective_options.discriminator")
         if not self.scores:
             raise InputError("objective_options.scores = (): D needs one score at least, of x, z and xz")
         matched = self.discriminator != JOINT and self.joint == "bilinear" and "xz" in self.scores
