@@ -12,30 +12,47 @@ from precision import distance, float64, widened
 
 from ssl_single_image import augment, images, models
 from ssl_single_image.datasets.base import numpy_batch
-from ssl_single_image.objectives import OBJECTIVES, Setup, deepcluster
+from ssl_single_image.objectives import OBJECTIVES, Setup, bigan, deepcluster
 from ssl_single_image.parallel import compile_evaluate, compile_step, local_batch_size
 from ssl_single_image.types import EncoderSpec, InputError
 
 STEPS = 3
 ROUNDING = 1e-9
 """What a step may differ by, as a share of what it changes: measured 1e-13."""
-OF_A_REPLICA = ("diversity", "loss", "accuracy", "reconstruction_shuffled", "latent_shuffled")
+OF_A_REPLICA = ("diversity", "loss", "accuracy", "reconstruction_shuffled", "latent_shuffled", "inversion")
 """What BiGAN measures among the examples of one replica; in training only the first."""
+MATCHING = "bigan, with a critic and matching"
+OPTIONS = {
+    "deepcluster": deepcluster.Options(clusters=10, components=8),
+    MATCHING: bigan.Options(
+        latent=8,
+        width=4,
+        discriminator="alexnet32",
+        joint="bilinear",
+        matching=0.5,
+        loss="hinge",
+        spectral_norm=True,
+    ),
+}
 PLAIN = augment.CropSpec.preset("paper", 32).replace(min_area=0.05, jitter_probability=0.0)
 
 
 def make(name, sync=True):
     spec = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
     optimizer = optax.sgd(0.02, momentum=0.9)
-    options = deepcluster.Options(clusters=10, components=8) if name == "deepcluster" else None
-    return OBJECTIVES[name].make(
+    options = OPTIONS.get(name)
+    return entry(name).make(
         Setup(spec, PLAIN, 100, 8, 3, optimizer, sync, "float64", view_hflip=0.5, classes=3, options=options)
     )
 
 
+def entry(name):
+    return OBJECTIVES[name.partition(",")[0]]
+
+
 def inputs_of(name):
     rng = np.random.default_rng(0)
-    if OBJECTIVES[name].labelled:
+    if entry(name).labelled:
         image = rng.integers(0, 256, (8, 40, 40, 3)).astype(np.uint8)
         return numpy_batch(image, rng.integers(0, 3, 8).astype(np.int32), np.full((8, 2), 40, np.int32))
     return images.build_atlas([rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)])
@@ -47,13 +64,13 @@ def start(name, inputs):
 
 
 def compiled(name, devices, sync=True):
-    objective, split = make(name, sync), OBJECTIVES[name].labelled
+    objective, split = make(name, sync), entry(name).labelled
     step = compile_step(objective.step, split_inputs=split, devices=devices)
     evaluate = compile_evaluate(objective.evaluate, split_inputs=split, devices=devices)
     return step, evaluate
 
 
-@pytest.fixture(scope="module", params=sorted(OBJECTIVES))
+@pytest.fixture(scope="module", params=sorted([*OBJECTIVES, MATCHING]))
 def steps(request):
     """Of each step of a run on one device: the state before it, and (state, metrics, metrics of an evaluation) after
     it on one device and, from the same state, on four."""

@@ -17,7 +17,7 @@ from probe_fakes import tiny_backbone  # noqa: F401
 from ssl_single_image import augment, images, models
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import Setup, find
-from ssl_single_image.objectives.bigan import Options, losses
+from ssl_single_image.objectives.bigan import Options, diagnostics, losses
 from ssl_single_image.objectives.bigan import networks as nets
 from ssl_single_image.objectives.bigan import objective as method
 from ssl_single_image.runs import load_encoder
@@ -152,12 +152,32 @@ def test_the_gauge_of_a_pair_that_knows_nothing_is_one(atlas: Atlas) -> None:
     assert {"accuracy_x", "accuracy_z", "accuracy_xz"} <= metrics.keys()
 
 
+def test_what_is_diagnosed(atlas: Atlas) -> None:
+    rng = np.random.default_rng(0)
+    common, noise = rng.normal(size=400), rng.normal(size=(6, 400))
+    assert abs(float(diagnostics.agreement(jnp.asarray(noise)))) < 0.1
+    pushed = noise + 2 * common
+    cosines = np.asarray(np.corrcoef(pushed))[~np.eye(6, dtype=bool)]
+    assert float(diagnostics.agreement(jnp.asarray(pushed))) == pytest.approx(cosines.mean(), abs=0.02)
+    spread = rng.normal(size=(5000, 8)) * np.array([1, 1, 1, 1, 0, 0, 0, 0])
+    assert float(diagnostics.effective_rank(jnp.asarray(spread @ rng.normal(size=(8, 8))))) < 4.001
+    assert float(diagnostics.effective_rank(jnp.asarray(spread))) == pytest.approx(4, abs=0.01)
+
+    ours = setup(diagnostics=True, scores=("x",))
+    metrics = jax.jit(partial(method.make(ours).evaluate, axis_name=None))(
+        start(ours), jax.random.key(1), atlas
+    )
+    assert {"agreement_conv1", "agreement_conv2", "rank_conv1", "rank_conv2"} <= metrics.keys()
+    assert float(metrics["agreement_conv1"][0]) == pytest.approx(-0.0, abs=0.2)  # a GAN pushes E nowhere
+    assert 1 < float(metrics["rank_conv2"][0]) <= 12
+
+
 def test_the_encoder_may_see_a_view_of_the_crop() -> None:
     """Only E's input differs: at the same state and key G's images, and what D sees, are the same."""
     plain, viewed = setup(), setup(view=True)
     crops, key = jnp.asarray(crops_of()), jax.random.key(2)
     np.testing.assert_array_equal(nets.encoder_view(plain, key, crops, None), crops)
-    seen = nets.encoder_view(viewed, key, crops, None)
+    seen = jax.jit(partial(nets.encoder_view, viewed, axis_name=None))(key, crops)
     assert seen.shape == crops.shape
     assert float(jnp.abs(seen - crops).mean()) > 0.05
     np.testing.assert_array_equal(nets.prior(plain, key, None), nets.prior(viewed, key, None))

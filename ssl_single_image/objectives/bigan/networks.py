@@ -38,6 +38,7 @@ class Options(Section):
       normalise_codes: batch norm, without gain and bias, of E's codes, before tanh.
       image_size: side of the images that G makes and D sees, 16, 32, 64, ...; crops are reduced to it.
         0: the crops' own.
+      kernel: side of the convolutions of G and of the published D.
       width: channels of the generator's last and the published discriminator's first hidden layer.
       discriminator: "joint", the published one; or a backbone, whose trunk is then the image path of D and is offered
         as the encoder "discriminator".
@@ -55,6 +56,7 @@ class Options(Section):
         among those of the batch. It is no part of BiGAN: tables call it "BiGAN + matching".
       temperature: of that loss.
       view: whether E sees an augmented view of the crop that D sees.
+      diagnostics: whether evaluations also measure how far E's gradients agree, and the rank of its features.
       ema: decay of a running mean of E and G; 0: none. A probe loads the mean where there is one.
 
     Raises:
@@ -68,6 +70,7 @@ class Options(Section):
     squash: bool = True
     normalise_codes: bool = False
     image_size: Annotated[int, Within(0)] = 0
+    kernel: Annotated[int, OneOf(4, 5)] = 5
     width: Annotated[int, Within(1)] = 64
     discriminator: Annotated[str, Told("joint, or the name of a backbone")] = JOINT
     scores: Annotated[tuple[str, ...], OneOf(*models.SCORES)] = models.SCORES
@@ -82,6 +85,7 @@ class Options(Section):
     matching: Annotated[float, Within(0)] = 0.0
     temperature: Annotated[float, Within(0, ends="(]")] = 0.1
     view: bool = False
+    diagnostics: bool = False
     ema: Annotated[float, Within(0, 1, "[)")] = 0.0
 
     def check(self) -> None:
@@ -121,7 +125,7 @@ def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
     )
     return Networks(
         setup.network(options.latent, axis_name, head),
-        models.Generator(size, options.width, **shared),
+        models.Generator(size, options.width, kernel=options.kernel, **shared),
         _discriminator(setup, shared),
     )
 
@@ -129,7 +133,9 @@ def build(setup: common.Setup, axis_name: str | None = None) -> Networks:
 def _discriminator(setup: common.Setup, shared: Mapping[str, Any]) -> models.Module:
     options, spectral = options_of(setup), options_of(setup).spectral_norm
     if options.discriminator == JOINT:
-        return models.Discriminator(image_size(setup), options.width, spectral, **shared)
+        return models.Discriminator(
+            image_size(setup), options.width, spectral, kernel=options.kernel, **shared
+        )
     trunk = functools.partial(
         models.build_backbone,
         options.discriminator,

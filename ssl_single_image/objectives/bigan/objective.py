@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key
 from ssl_single_image import models
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
-from ssl_single_image.objectives.bigan import gauges, losses
+from ssl_single_image.objectives.bigan import diagnostics, gauges, losses
 from ssl_single_image.objectives.bigan import networks as nets
 from ssl_single_image.parallel import replicas
 from ssl_single_image.types import EncoderVariables, InputError, Metrics, Objective, PyTree, State
@@ -46,7 +46,10 @@ def make(setup: common.Setup) -> Objective:
         crops_key, prior_key = jax.random.split(key)
         crops = common.held_out_crops(setup, crops_key, inputs, axis_name)
         z = nets.prior(setup, prior_key, axis_name)
-        return replicas.total(gauges.measure(setup, state, crops, z, axis_name), axis_name)
+        metrics = gauges.measure(setup, state, crops, z, axis_name)
+        if nets.options_of(setup).diagnostics:
+            metrics |= diagnostics.diagnose(setup, state, crops_key, inputs, axis_name)
+        return replicas.total(metrics, axis_name)
 
     def encoder(state: State) -> EncoderVariables:
         params, stats = nets.averaged(state)
