@@ -38,7 +38,7 @@ class Judged(NamedTuple):
 
 
 class Critic(nn.Module):
-    """Images (B, S, S, 3) in [-1, 1] and codes (B, latent) -> `Judged`. Variables of the trunk lie under "trunk".
+    """Normalised images (B, S, S, 3) and codes (B, latent) -> `Judged`. Variables of the trunk lie under "trunk".
 
     What `scores` leaves out has no parameters: ("x",) is the discriminator of a plain GAN.
 

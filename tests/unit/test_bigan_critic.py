@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def test_each_network_descends_its_own_loss(options: dict[str, Any]) -> None:
         codes, _ = run(params, "encoder", networks.encoder, ours.normalise(jnp.asarray(crops)))
         made = run(params, "generator", networks.generator, z)
         judge = partial(run, params, "discriminator", networks.discriminator)
-        return [judge(2 * images - 1, codes), judge(2 * made - 1, z)]
+        return [judge(ours.normalise(images), codes), judge(ours.normalise(made), z)]
 
     def total(params: Any, loss: Any) -> jax.Array:
         real, made = judged(params)
@@ -124,7 +125,8 @@ def test_the_image_path_is_an_encoder_with_the_activations_that_d_computes(
     loaded = load_encoder(f"{tmp_path}#discriminator")
     spec = loaded.encoder.spec
     assert (spec.backbone, spec.options["slope"], spec.options["first_norm"]) == ("alexnet32", 0.2, False)
-    assert (spec.mean, spec.std) == ((0.5,) * 3, (0.5,) * 3)
+    untrained = load_encoder("random:alexnet32,slope=0.2,first_norm=false").encoder.spec
+    assert spec == dataclasses.replace(untrained, size=SIZE)  # the lower end of its scale
     assert loaded.layers == ("conv1", "conv2", "conv3", "conv4", "conv5")
 
     crops = crops_of()
@@ -135,7 +137,12 @@ def test_the_image_path_is_an_encoder_with_the_activations_that_d_computes(
     }
     z = jnp.zeros((BATCH, 5))
     _, kept = networks.discriminator.apply(
-        variables, 2 * crops - 1, z, train=False, capture_intermediates=True, mutable=["intermediates"]
+        variables,
+        ours.normalise(crops),
+        z,
+        train=False,
+        capture_intermediates=True,
+        mutable=["intermediates"],
     )
     (_, activations), *_ = kept["intermediates"]["trunk"]["__call__"]
     for layer in ("conv1", "conv3", "conv5"):

@@ -67,7 +67,9 @@ def _gradients(
         (codes, _), _ = networks.encoder.apply(
             variables, setup.normalise(nets.encoder_input(setup, crops)), train=True, mutable=["batch_stats"]
         )
-        judged, _ = nets.judge(networks, state.params["discriminator"], stats["discriminator"], images, codes)
+        judged, _ = nets.judge(
+            setup, networks, state.params["discriminator"], stats["discriminator"], images, codes
+        )
         nothing = {name: jnp.zeros_like(score) for name, score in judged.scores.items()}
         return losses.pair_loss(judged.scores, nothing, options.loss)
 

@@ -52,7 +52,7 @@ def measure(
     made = nets.generate(networks, state, z)
     codes = nets.encode(setup, networks, state, crops)
     own = state.params["discriminator"], state.batch_stats["discriminator"]
-    real, fake = (nets.judge(networks, *own, *pair)[0].scores for pair in ((images, codes), (made, z)))
+    real, fake = (nets.judge(setup, networks, *own, *pair)[0].scores for pair in ((images, codes), (made, z)))
     right = {name: ((real[name] > 0).mean() + (fake[name] <= 0).mean()) / 2 for name in real}
     inverted = nets.generate(networks, state, codes)
     found = nets.encode(setup, networks, state, made)

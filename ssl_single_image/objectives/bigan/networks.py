@@ -102,7 +102,7 @@ class Options(Section):
 
 
 class Networks(NamedTuple):
-    """The three of them: E takes normalised crops, G gives images in [0, 1], D takes images in [-1, 1]."""
+    """The three of them: E takes normalised crops, G gives images in [0, 1], D takes what `seen_by_discriminator` gives."""
 
     encoder: models.Module
     generator: models.Module
@@ -147,12 +147,11 @@ def _discriminator(setup: common.Setup, shared: Mapping[str, Any]) -> models.Mod
 
 
 def discriminator_spec(setup: common.Setup) -> EncoderSpec:
-    """Of D's image path as an encoder: its input are images in [-1, 1]."""
+    """Of D's image path as an encoder. Its input is normalised as that of any backbone."""
     name = options_of(setup).discriminator
     known = {field.name for field in dataclasses.fields(models.find(name).options)}
     options = {field: value for field, value in STYLE.items() if field in known}
-    half = (0.5, 0.5, 0.5)
-    return models.encoder_spec(name, options, image_size(setup), mean=half, std=half)
+    return models.encoder_spec(name, options, image_size(setup))
 
 
 def discriminator_trunk(setup: common.Setup, state: State) -> EncoderVariables:
@@ -165,15 +164,27 @@ def discriminator_trunk(setup: common.Setup, state: State) -> EncoderVariables:
 
 
 def judge(
-    networks: Networks, params: PyTree, stats: PyTree, images: jax.Array, codes: jax.Array
+    setup: common.Setup,
+    networks: Networks,
+    params: PyTree,
+    stats: PyTree,
+    images: jax.Array,
+    codes: jax.Array,
 ) -> tuple[models.Judged, PyTree]:
     """D of images (B, S, S, 3) in [0, 1] and codes, normalised by the statistics of this batch; and D's new ones."""
     variables = {"params": params, "batch_stats": stats}
     said, updated = networks.discriminator.apply(
-        variables, 2 * images - 1, codes, train=True, mutable=["batch_stats"]
+        variables, seen_by_discriminator(setup, images), codes, train=True, mutable=["batch_stats"]
     )
     judged = models.Judged({"xz": said}) if isinstance(said, jax.Array) else said
     return judged, updated.get("batch_stats", {})
+
+
+def seen_by_discriminator(setup: common.Setup, images: jax.Array) -> jax.Array:
+    """Images in [0, 1] as D takes them: the published one in [-1, 1], a backbone as every backbone."""
+    if options_of(setup).discriminator == JOINT:
+        return 2 * images - 1
+    return augment.normalise(images, models.MEAN, models.STD)
 
 
 def prior(setup: common.Setup, key: jax.Array, axis_name: str | None) -> jax.Array:

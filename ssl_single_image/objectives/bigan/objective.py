@@ -119,7 +119,7 @@ def update(
         return made, updated["batch_stats"]
 
     def discriminate(params: PyTree, codes: jax.Array, made: jax.Array) -> tuple[Pair, PyTree]:
-        judge = functools.partial(nets.judge, networks, params, stats["discriminator"])
+        judge = functools.partial(nets.judge, setup, networks, params, stats["discriminator"])
         real, updated = judge(images, codes)
         return (real, judge(made, z)[0]), updated
 
@@ -200,7 +200,7 @@ def r1_penalty(
     networks = nets.build(setup, axis_name)
 
     def score(images: jax.Array) -> jax.Array:
-        judged, _ = nets.judge(networks, params, state.batch_stats["discriminator"], images, codes)
+        judged, _ = nets.judge(setup, networks, params, state.batch_stats["discriminator"], images, codes)
         return jnp.stack([judged.scores[name].sum() for name in judged.scores if "x" in name]).sum()
 
     slope = jax.grad(score)(images)
