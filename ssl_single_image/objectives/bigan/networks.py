@@ -102,7 +102,7 @@ class Options(Section):
 
 
 class Networks(NamedTuple):
-    """The three of them: E takes normalised crops, G gives images in [0, 1], D takes what `seen_by_discriminator` gives."""
+    """E takes normalised crops, G gives images in [0, 1], and D takes what `seen_by_discriminator` makes of images."""
 
     encoder: models.Module
     generator: models.Module
