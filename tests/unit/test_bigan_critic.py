@@ -138,7 +138,7 @@ def test_the_image_path_is_an_encoder_with_the_activations_that_d_computes(
     z = jnp.zeros((BATCH, 5))
     _, kept = networks.discriminator.apply(
         variables,
-        ours.normalise(crops),
+        ours.normalise(jnp.asarray(crops)),
         z,
         train=False,
         capture_intermediates=True,
