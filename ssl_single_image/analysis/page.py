@@ -21,6 +21,7 @@ _PAGE = """\
   table { border-collapse: collapse; margin: 1rem 0; }
   th, td { padding: .3rem .8rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap; }
   th:first-child, td:first-child { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+  table.words td { text-align: left; white-space: normal; } table.words th { text-align: left; }
   tr.chance td { color: #555; font-style: italic; }
   .scroll { overflow-x: auto; } img { max-width: 100%; height: auto; }
   figure { margin: 1.5rem 0; }
@@ -30,7 +31,7 @@ _PAGE = """\
 <body>
 <h1>{{ title }}</h1>
 {% macro table(t) %}
-<div class="scroll"><table>
+<div class="scroll"><table{% if t.get("words") %} class="words"{% endif %}>
 <thead><tr>{% for name in t.header %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in t.rows %}<tr>

@@ -162,7 +162,7 @@ def _pretraining(path: Path, name: str, files: dict[str, str | bytes]) -> dict[s
     body = [[_cell(label), _cell(_show(value))] for label, value in fields]
     return {
         "name": name,
-        "summary": {"header": ["field", "value"], "rows": body, "chance": []},
+        "summary": {"header": ["field", "value"], "rows": body, "chance": [], "words": True},
         "pictures": pictures,
     }
 
