@@ -165,6 +165,7 @@ class Objective(NamedTuple):
       pictures: optional (state, key, inputs) -> what there is to look at, see `Pictures`.
       warning: optional (means of metrics: NAME of training, or "eval/NAME" of an evaluation) -> what is wrong with
         the run, "" if nothing is.
+      best: the metric whose lowest value says which checkpoint is the best, for `WORKDIR@best`.
       views: how many images a step gives to the encoder for each crop (or labelled image) of the batch.
     """
 
@@ -177,4 +178,5 @@ class Objective(NamedTuple):
     refresh_every: int = 1
     pictures: Callable[[State, jax.Array, PyTree], Pictures] | None = None
     warning: Callable[[Mapping[str, float]], str] | None = None
+    best: str = "eval/loss"
     views: int = 1

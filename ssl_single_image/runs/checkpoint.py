@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -22,22 +23,25 @@ from ssl_single_image.errors import disk_is_full
 from ssl_single_image.types import EncoderVariables, Halted, InputError, PyTree, State
 
 CHECKPOINTS = "checkpoints"
+BEST = "eval/loss"
+"""The metric by which checkpoints are compared, if their objective names no other; the lower, the better."""
 
 
 class CheckpointStore:
-    """The `checkpoints/` folder of a workdir: keeps the last `keep` and the one of lowest evaluation loss.
+    """The `checkpoints/` folder of a workdir: keeps the last `keep` and the best one, whose metric `best` is lowest.
 
     Each holds the items `state` (all that resuming needs), `encoder` (what probes load), `encoder_NAME` for each
     further encoder, and `meta` (JSON: the encoders' specs, the run's config, metrics). An unfinished write is never
     taken for a checkpoint.
     """
 
-    def __init__(self, workdir: Path, keep: int = 3):
-        self._path = Path(workdir).absolute() / CHECKPOINTS
-        best = keep_policy.BestN(get_metric_fn=goodness, n=1, keep_checkpoints_without_metrics=False)
+    def __init__(self, workdir: Path, keep: int = 3, best: str = BEST):
+        self._path, self._best = Path(workdir).absolute() / CHECKPOINTS, best
+        measure = functools.partial(goodness, by=best)
+        best_one = keep_policy.BestN(get_metric_fn=measure, n=1, keep_checkpoints_without_metrics=False)
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep_policy.AnyPreservationPolicy([keep_policy.LatestN(keep), best]),
-            best_fn=goodness,
+            preservation_policy=keep_policy.AnyPreservationPolicy([keep_policy.LatestN(keep), best_one]),
+            best_fn=measure,
             cleanup_tmp_directories=True,
         )
         try:
@@ -77,6 +81,7 @@ class CheckpointStore:
             "encoders": specs,
             "config": config,
             "metrics": metrics,
+            "best": self._best,
         }
         items = {"state": _as_dict(state), "encoder": variables_of(encoder)}
         items |= {f"encoder_{name}": variables_of(other) for name, other in others.items()}
@@ -155,8 +160,9 @@ def read_meta(place: Path) -> dict[str, Any]:
     """
     try:
         meta = json.loads((place / "meta" / "metadata").read_text())
-        known = {key: dict(meta[key]) for key in ("encoder", "config", "metrics")}
+        known: dict[str, Any] = {key: dict(meta[key]) for key in ("encoder", "config", "metrics")}
         known |= {key: dict(meta.get(key, {})) for key in ("encoders", "sha256")}
+        known["best"] = str(meta.get("best", BEST))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"checkpoint {place}: its meta item is missing or damaged ({error})") from error
     if known["sha256"].get("meta", _meta_digest(known)) != _meta_digest(known):
@@ -216,6 +222,8 @@ def digest(tree: PyTree) -> str:
 def _meta_digest(meta: Mapping[str, Any]) -> str:
     """SHA-256 of a meta item without its checksums, as JSON."""
     content = {name: meta[name] for name in ("encoder", "encoders", "config", "metrics")}
+    if meta.get("best", BEST) != BEST:  # older ones do not name it
+        content["best"] = meta["best"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -256,6 +264,6 @@ def _to_host(tree: PyTree) -> PyTree:
     return jax.tree.map(np.array, tree)
 
 
-def goodness(metrics: Mapping[str, float]) -> float:
-    """By which checkpoints are compared: the higher, the better."""
-    return -metrics.get("eval/loss", math.inf)
+def goodness(metrics: Mapping[str, float], by: str = BEST) -> float:
+    """By which checkpoints are compared: the higher, the better. It is the metric `by`, negated."""
+    return -metrics.get(by, math.inf)

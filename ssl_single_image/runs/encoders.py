@@ -89,7 +89,7 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
 
     Args:
       reference: a workdir of pretraining (its newest checkpoint), `WORKDIR@STEP`, `WORKDIR@best` (lowest evaluation
-        loss), any of them with `#NAME` for another encoder that the objective offers; or
+        loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers; or
         `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network.
 
     Raises:
@@ -174,7 +174,8 @@ def _pick(path: Path, wanted: str, reference: str) -> int:
     if not steps:
         raise InputError(f"checkpoint {reference}: no finished checkpoint in {path.name}/ yet")
     if wanted == "best":
-        known = {step: goodness(read_meta(path / str(step))["metrics"]) for step in steps}
+        metas = {step: read_meta(path / str(step)) for step in steps}
+        known = {step: goodness(meta["metrics"], meta["best"]) for step, meta in metas.items()}
         if max(known.values()) == -math.inf:
             raise InputError(
                 f"checkpoint {reference}: no checkpoint was saved with an evaluation; name a step"

@@ -80,7 +80,7 @@ def train(
             f"steps_per_call = {plan.steps_per_call}: must divide the {objective.refresh_every} steps between"
             " two refreshes of this objective"
         )
-    store = CheckpointStore(workdir, plan.keep)
+    store = CheckpointStore(workdir, plan.keep, objective.best)
     with progress.waiting("making the network"):
         state = _start(objective, store, stream(seed, Stream.INIT), data.example)
     writer = metrics_lib.MetricsWriter(workdir, int(state.step))

@@ -81,6 +81,16 @@ def test_encoder_references(tmp_path, encoder):
         load_encoder(f"{tmp_path}@4")
 
 
+def test_an_objective_may_name_the_metric_of_the_best(tmp_path, encoder):
+    """It is kept beyond `keep`, and known without the objective."""
+    store = CheckpointStore(tmp_path, keep=1, best="eval/inversion")
+    for step, ratio in ((3, 0.9), (6, 0.7), (9, 0.8)):
+        store.save(make_state(step), encoder, {}, {"eval/loss": 1 / step, "eval/inversion": ratio})
+    store.close()
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir() if p.is_dir()} == {"6", "9"}
+    assert load_encoder(f"{tmp_path}@best").step == 6
+
+
 def test_the_best_of_checkpoints_without_evaluation_is_refused(tmp_path, encoder):
     store = CheckpointStore(tmp_path)
     store.save(make_state(3), encoder, {}, {})

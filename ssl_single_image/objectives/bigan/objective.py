@@ -68,6 +68,7 @@ def make(setup: common.Setup) -> Objective:
         others,
         pictures=lambda *args: gauges.draw(setup, *args),
         warning=gauges.warning,
+        best="eval/inversion",  # D's loss says nothing of E, and labels are not to be used
     )
 
 
