@@ -118,8 +118,7 @@ def export_crops(
     record = {"crop": spec.to_config(), "seed": seed, "count": count, "format": type(layout).__name__}
     record |= {"encoding": layout.encoding, "sources": [source.record() for source in sources]}
     _refuse_foreign(layout.root)
-    with workdir.held(layout.root):
-        _claim(layout, record)
+    with workdir.held(layout.root, lambda: _claim(layout, record)):
         with progress.waiting("building the atlas"):
             atlas = images.build_atlas([s.pixels for s in sources])
         export.export(atlas, spec, seed, count, layout)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -21,7 +20,6 @@ from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.results import Run
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.parallel import distributed
 from ssl_single_image.runs import checkpoint, progress, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import Batch, Objective, PyTree, State
@@ -64,13 +62,7 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
     data, classes, origin = _labelled(settings, used) if settings.entry.labelled else _single_image(settings)
     objective = settings.entry.make(settings.setup(classes))
     record = settings.to_config() | {"inputs": origin}
-    with contextlib.ExitStack() as stack:
-
-        def take() -> None:
-            stack.enter_context(workdir.held(place))
-            _claim(place, record)
-
-        distributed.first_decides(take)
+    with workdir.held(place, lambda: _claim(place, record)):
         loop.train(
             objective,
             settings,

@@ -57,10 +57,8 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     if folder is None:
         return ProbeTable(runner.run(plan))
     place = _free_of_pretraining(Path(os.path.expanduser(folder)))
-    with workdir.held(place):
-        there = (place / "probe.json").exists()
-        record = settings.to_config() | {"checkpoint": names}
-        workdir.claim(place, record, FREE, results=there, leavings=("probe.*", TIMINGS))
+    record = settings.to_config() | {"checkpoint": names}
+    with workdir.held(place, lambda: _claim(place, record)):
         start = time.perf_counter()
         result = runner.run(plan)
         if jax.process_index() == 0:
@@ -69,6 +67,12 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
             workdir.write_whole(place / TIMINGS, json.dumps(seconds) + "\n")
             logging.info("complete: %s", place / "probe.md")
     return ProbeTable(result)
+
+
+def _claim(folder: Path, record: dict[str, Any]) -> None:
+    """Makes the folder that of this probe; one without results is taken over."""
+    there = (folder / "probe.json").exists()
+    workdir.claim(folder, record, FREE, results=there, leavings=("probe.*", TIMINGS))
 
 
 def pretrained_on(encoders: Iterable[LoadedEncoder]) -> list[str]:

@@ -20,7 +20,7 @@ from ssl_single_image.types import InputError
 PATIENCE = "SSL_COORDINATOR_TIMEOUT"
 """Environment variable: seconds that a process waits for process 0."""
 
-_LONGEST = 1000  # bytes of a refusal that are told to other processes
+_LONGEST = 1000  # bytes of an error that are told to other processes
 MARGIN = 60
 """Seconds after which JAX gives up waiting later than this program."""
 
@@ -92,23 +92,24 @@ def check_devices() -> None:
 
 
 def first_decides(act: Callable[[], None]) -> None:
-    """Calls `act` in process 0 alone; what it refuses, all processes refuse, and none waits for it in vain.
+    """Calls `act` in process 0 alone. Where that fails, all processes end, and none waits for it in vain.
 
     Raises:
-      InputError: `act` raised it.
+      InputError: `act` raised something, which process 0 raises as it is.
     """
-    said = ""
+    failed: Exception | None = None
     if jax.process_index() == 0:
         try:
             act()
-        except InputError as error:
-            if jax.process_count() == 1:
-                raise
-            said = str(error)
+        except Exception as error:
+            failed = error
+    said = f"{failed}" if failed else ""
     if jax.process_count() > 1:
         told = np.frombuffer(said.encode()[:_LONGEST].ljust(_LONGEST, b"\0"), np.uint8)
         told = np.asarray(multihost_utils.broadcast_one_to_all(told))
         said = told.tobytes().rstrip(b"\0").decode(errors="replace")
+    if failed is not None:
+        raise failed
     if said:
         raise InputError(said)
 

@@ -9,14 +9,14 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import filelock
-import jax
 from absl import logging
 
+from ssl_single_image.parallel import distributed
 from ssl_single_image.runs import environment
 from ssl_single_image.types import InputError
 
@@ -40,19 +40,32 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def held(workdir: Path) -> Iterator[None]:
+def held(workdir: Path, claim: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds `workdir`, which is made if need be, for this process: another one that wants it is refused.
 
     The lock is a file that its holder touches, so that it works on file systems of clusters. A lock of a dead process
     is taken over: on this host at once, on another one when it has not been touched for LEASE seconds. Of several
-    processes of one run only the first holds it.
+    processes of one run only the first holds it and calls `claim`; what it refuses, all refuse.
+
+    Args:
+      workdir: the folder.
+      claim: called as soon as it is held, to find out whether it may be used.
 
     Raises:
-      InputError: another process holds it, or it can't be made.
+      InputError: another process holds it, it can't be made, or `claim` refuses.
     """
-    if jax.process_index() != 0:
+    with contextlib.ExitStack() as stack:
+
+        def take() -> None:
+            stack.enter_context(_lease(workdir))
+            claim()
+
+        distributed.first_decides(take)
         yield
-        return
+
+
+@contextlib.contextmanager
+def _lease(workdir: Path) -> Iterator[None]:
     make(workdir)
     lease = filelock.SoftFileLease(workdir / LOCK, lease_duration=LEASE)
     try:
@@ -114,8 +127,7 @@ def claim(
 
     `config.json` then holds the config, and beside it the environment of the newest call.
 
-    Of several processes only the first looks and writes. Call it while the folder is `held`, and last, when all that
-    can be wrong has been checked.
+    Call it when the folder is `held`, and last, when all that can be wrong has been checked.
 
     Args:
       workdir: made if it is not there.
@@ -128,8 +140,6 @@ def claim(
     Raises:
       InputError: the folder holds a run of another config (the differing keys are named), or is no folder.
     """
-    if jax.process_index() != 0:
-        return
     make(workdir)
     path = workdir / CONFIG
     before = (

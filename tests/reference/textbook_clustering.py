@@ -29,3 +29,10 @@ def nmi(a, b):
     entropy = [-(p[p > 0] * np.log(p[p > 0])).sum() for p in (rows, columns)]
     information = (joint[joint > 0] * np.log((joint / np.outer(rows, columns).clip(1e-30))[joint > 0])).sum()
     return 2 * information / sum(entropy)
+
+
+def mixture(n, dims, centres, spread, seed=0, dtype=np.float32):
+    """Points around centres of unit variance."""
+    rng = np.random.default_rng(seed)
+    means = rng.normal(size=(centres, dims))
+    return (means[rng.integers(0, centres, n)] + spread * rng.normal(size=(n, dims))).astype(dtype)

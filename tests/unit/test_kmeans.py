@@ -1,4 +1,4 @@
-"""PCA, k-means and mutual information against NumPy and scikit-learn.
+"""K-means against the textbook and scikit-learn.
 
 Where labels or tight bounds are compared, both sides compute in float64: in float32 it depends on the processor on
 which side of a border between two clusters a point falls.
@@ -28,66 +28,6 @@ def kmeans(x, key, k, **options):
     return clustering.kmeans(x, key, k, **options)
 
 
-def mixture(n, dims, centres, spread, seed=0, dtype=np.float32):
-    """Points around centres of unit variance."""
-    rng = np.random.default_rng(seed)
-    means = rng.normal(size=(centres, dims))
-    return (means[rng.integers(0, centres, n)] + spread * rng.normal(size=(n, dims))).astype(dtype)
-
-
-@pytest.mark.usefixtures("float64")
-def test_pca_projects_as_singular_vectors_do():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(500, 12)) @ rng.normal(size=(12, 12)) + 3
-    pca = jax.jit(clustering.fit_pca, static_argnums=1)(x, 5)
-    centred = x - x.mean(0, dtype=np.float64)
-    _, values, vectors = np.linalg.svd(centred, full_matrices=False)
-    np.testing.assert_allclose(pca.mean, x.mean(0), rtol=1e-9)
-    want = vectors[:5].T / (values[:5] / math.sqrt(len(x)))
-    want *= np.sign(want[np.abs(want).argmax(0), np.arange(5)])
-    np.testing.assert_allclose(pca.matrix, want, rtol=1e-8, atol=1e-9)
-    projected = np.asarray(clustering.project(pca, jnp.asarray(x)))
-    np.testing.assert_allclose(projected, centred @ want, atol=1e-8)
-    np.testing.assert_allclose(np.cov(projected.T, ddof=0), np.eye(5), atol=1e-8)
-
-
-def test_pca_does_not_blow_up_what_has_no_variance():
-    rng = np.random.default_rng(1)
-    x = np.zeros((300, 6), np.float32)
-    x[:, 0], x[:, 1], x[:, 2] = 10 * rng.normal(size=300), rng.normal(size=300), 0.01 * rng.normal(size=300)
-    pca = clustering.fit_pca(jnp.asarray(x), 6, floor=1e-3)
-    deviations = np.asarray(clustering.project(pca, jnp.asarray(x))).std(0)
-    largest = x[:, 0].std()
-    want = [1, 1, x[:, 2].std() / math.sqrt(1e-3 * largest**2)]
-    np.testing.assert_allclose(deviations[:3], want, rtol=0.02)
-    np.testing.assert_allclose(deviations[3:], 0, atol=1e-5)
-    assert np.isfinite(clustering.fit_pca(jnp.ones((10, 3)), 3).matrix).all()
-
-
-@pytest.mark.usefixtures("float64")
-def test_pca_of_blocks_is_that_of_all_points(monkeypatch):
-    x = jnp.asarray(mixture(103, 7, 3, 0.5, dtype=np.float64))
-    want = clustering.fit_pca(x, 4)
-    monkeypatch.setattr("ssl_single_image.clustering.pca.BLOCK", 7 * 10)
-    got = clustering.fit_pca(x, 4)
-    np.testing.assert_allclose(got.matrix, want.matrix, rtol=1e-8, atol=1e-9)
-
-
-@pytest.mark.usefixtures("float64")
-def test_pca_leaves_out_points_of_weight_0():
-    x = mixture(90, 6, 3, 0.5, dtype=np.float64)
-    weights = (np.arange(90) % 3 > 0).astype(np.float64)
-    got = clustering.fit_pca(jnp.asarray(x), 3, weights=jnp.asarray(weights))
-    want = clustering.fit_pca(jnp.asarray(x[weights > 0]), 3)
-    for a, b in zip(got, want, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
-
-
-def test_rows_of_unit_length():
-    got = clustering.l2_normalise(jnp.asarray([[3.0, 4.0], [0.0, 0.0], [1e-10, 0.0]]))
-    np.testing.assert_allclose(got, [[0.6, 0.8], [0.0, 0.0], [1.0, 0.0]], rtol=1e-6)
-
-
 @pytest.mark.parametrize("n", [1, 5, 12, 13, 100])
 def test_blocks_cover_every_row_once(n):
     def count(carry, start, fresh):
@@ -103,7 +43,7 @@ def test_blocks_cover_every_row_once(n):
 @pytest.mark.parametrize("method", clustering.SEEDINGS)
 def test_lloyd_is_the_textbooks(method, monkeypatch):
     monkeypatch.setattr(KMEANS, "BLOCK", 9 * 100)
-    x = mixture(1003, 12, 9, 0.3, dtype=np.float64)
+    x = textbook.mixture(1003, 12, 9, 0.3, dtype=np.float64)
     first = clustering.kmeans(jnp.asarray(x), KEY, 9, iterations=1, seeding=method)
     got = clustering.kmeans(jnp.asarray(x), KEY, 9, iterations=8, seeding=method)
     centroids, labels, history = textbook.lloyd(x, np.asarray(first.centroids), 7)
@@ -117,7 +57,7 @@ def test_lloyd_is_the_textbooks(method, monkeypatch):
 
 @pytest.mark.parametrize("method", clustering.SEEDINGS)
 def test_a_run_starts_from_points(method):
-    x = mixture(200, 5, 4, 0.5)
+    x = textbook.mixture(200, 5, 4, 0.5)
     weights = (np.arange(200) % 2).astype(np.float32)
     seeds = np.asarray(seeding.SEEDINGS[method](jnp.asarray(x), jnp.asarray(weights), KEY, 60, None))
     found = textbook.squared_distances(seeds, x)
@@ -172,7 +112,9 @@ def test_inertia_never_rises_on_hard_data():
 @pytest.mark.usefixtures("float64")
 def test_inertia_is_scikit_learns():
     cluster = pytest.importorskip("sklearn.cluster", reason="scikit-learn is not installed")
-    x = np.asarray(clustering.l2_normalise(jnp.asarray(mixture(5000, 24, 60, 1.0, dtype=np.float64))))
+    x = np.asarray(
+        clustering.l2_normalise(jnp.asarray(textbook.mixture(5000, 24, 60, 1.0, dtype=np.float64)))
+    )
     got = kmeans(x, KEY, 50)
     peers = [
         cluster.KMeans(50, init="random", n_init=1, max_iter=20, tol=0, random_state=seed).fit(x).inertia_
@@ -231,7 +173,7 @@ def test_few_distinct_points():
 
 def test_repaired_clusters_get_points():
     """Most seeds are copies of one point, and but for repair all of them but one would stay empty."""
-    x = np.concatenate([np.ones((200, 4), np.float32), 5 * mixture(100, 4, 1, 1.0)])
+    x = np.concatenate([np.ones((200, 4), np.float32), 5 * textbook.mixture(100, 4, 1, 1.0)])
     k = 24
     seeds = seeding.random_points(jnp.asarray(x), jnp.ones(300), KEY, k, None)
     assert (np.asarray(seeds) == 1).all(1).sum() > 10
@@ -241,7 +183,7 @@ def test_repaired_clusters_get_points():
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("method", clustering.SEEDINGS)
 def test_weight_0_removes_points(method):
-    x = mixture(400, 6, 5, 0.4, dtype=np.float64)
+    x = textbook.mixture(400, 6, 5, 0.4, dtype=np.float64)
     outliers = np.full((40, 6), 1e3)
     padded = jnp.asarray(np.concatenate([x, outliers]))
     weights = jnp.asarray([1.0] * 400 + [0.0] * 40)
@@ -271,7 +213,7 @@ def test_plusplus_beats_random_on_skewed_data():
 
 @pytest.mark.usefixtures("float64")
 def test_restarts_keep_the_best():
-    x = mixture(600, 4, 20, 0.1, dtype=np.float64)
+    x = textbook.mixture(600, 4, 20, 0.1, dtype=np.float64)
     runs = [kmeans(x, KEY, 20, restarts=count) for count in (1, 3, 6)]
     finals = [float(run.inertia[-1]) for run in runs]
     assert finals == sorted(finals, reverse=True)
@@ -297,7 +239,7 @@ def test_tolerance_stops():
 
 
 def test_bfloat16_distances_cost_little_inertia():
-    x = clustering.l2_normalise(jnp.asarray(mixture(4000, 32, 30, 0.7)))
+    x = clustering.l2_normalise(jnp.asarray(textbook.mixture(4000, 32, 30, 0.7)))
     full, half = (kmeans(x, KEY, 60, iterations=1, dtype=dtype) for dtype in clustering.DTYPES)
     assert half.centroids.dtype == half.inertia.dtype == jnp.float32
     assert (full.labels != half.labels).any()
@@ -317,7 +259,7 @@ def test_ties_go_to_the_first():
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("k", [1, 15, 16, 17, 100])
 def test_labels_for_any_number_of_clusters(k):
-    x = mixture(300, 5, 7, 1.0, dtype=np.float64)
+    x = textbook.mixture(300, 5, 7, 1.0, dtype=np.float64)
     result = kmeans(x, KEY, k, iterations=3)
     np.testing.assert_array_equal(
         textbook.squared_distances(x, np.asarray(result.centroids)).argmin(1), result.labels
@@ -326,7 +268,7 @@ def test_labels_for_any_number_of_clusters(k):
 
 @pytest.mark.usefixtures("float64")
 def test_points_in_many_blocks(monkeypatch):
-    x = jnp.asarray(mixture(1001, 6, 5, 0.8, dtype=np.float64))
+    x = jnp.asarray(textbook.mixture(1001, 6, 5, 0.8, dtype=np.float64))
     want = clustering.kmeans(x, KEY, 10, iterations=5)
     monkeypatch.setattr(KMEANS, "BLOCK", 10 * 64)
     got = clustering.kmeans(x, KEY, 10, iterations=5)
@@ -358,39 +300,6 @@ def test_points_times_clusters_are_nowhere_in_memory(method):
     assert largest > 2_000_000  # the walk has seen the inside of the loops
 
 
-def test_nmi_by_hand():
-    a, b = jnp.asarray([0, 0, 1, 1]), jnp.asarray([0, 0, 0, 1])
-    h_a, h_b = math.log(2), 2 * math.log(2) - 0.75 * math.log(3)
-    information = h_a + h_b - 1.5 * math.log(2)
-    np.testing.assert_allclose(clustering.nmi(a, b), 2 * information / (h_a + h_b), rtol=1e-5)
-
-
-def test_nmi_of_random_and_related_labels():
-    rng = np.random.default_rng(0)
-    a = rng.integers(0, 50, 20_000).astype(np.int32)
-    b = np.where(rng.random(20_000) < 0.5, a, rng.integers(0, 80, 20_000)).astype(np.int32)
-    nmi = jax.jit(clustering.nmi)
-    np.testing.assert_allclose(nmi(a, b), textbook.nmi(a, b), rtol=1e-4)
-    np.testing.assert_allclose(nmi(b, a), nmi(a, b), rtol=1e-5)
-    np.testing.assert_allclose(nmi(a, rng.permutation(50).astype(np.int32)[a]), 1, atol=1e-5)
-    assert nmi(a, rng.permutation(a)) < 0.03
-
-
-def test_nmi_of_one_cluster():
-    one, two = jnp.zeros(6, jnp.int32), jnp.asarray([0, 0, 0, 1, 1, 1])
-    assert clustering.nmi(one, one + 3) == 1
-    assert clustering.nmi(one, two) == 0
-
-
-def test_nmi_is_scikit_learns_for_many_labels():
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
-    rng = np.random.default_rng(0)
-    a = rng.integers(0, 10_000, 300_000).astype(np.int32)
-    b = np.where(rng.random(len(a)) < 0.3, a, rng.integers(0, 10_000, len(a))).astype(np.int32)
-    want = metrics.normalized_mutual_info_score(a, b)
-    np.testing.assert_allclose(jax.jit(clustering.nmi)(a, b), want, rtol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -406,19 +315,6 @@ def test_nmi_is_scikit_learns_for_many_labels():
 def test_kmeans_refuses(options, message):
     with pytest.raises(InputError, match=message):
         clustering.kmeans(jnp.ones((10, 2)), KEY, **({"k": 2} | options))
-
-
-@pytest.mark.parametrize(
-    ("components", "options", "message"),
-    [
-        (0, {}, "components 0"),
-        (4, {}, r"components 4: must be in \[1, 3\]"),
-        (2, {"floor": 0.0}, "floor 0.0"),
-    ],
-)
-def test_pca_refuses(components, options, message):
-    with pytest.raises(InputError, match=message):
-        clustering.fit_pca(jnp.ones((10, 3)), components, **options)
 
 
 def test_points_must_be_a_matrix():
