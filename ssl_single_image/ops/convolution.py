@@ -15,6 +15,8 @@ from ssl_single_image.ops import backend, winograd
 
 FEW_CHANNELS = 16
 """Fewer input channels than this make the products of `winograd` too thin."""
+WORTH = 2
+"""How many times fewer products `winograd` must take, for the transforms around them have a price."""
 
 
 def conv2d(
@@ -48,7 +50,7 @@ def conv2d(
     if stride > 1 and len(kernel) > 1:
         x, kernel = _space_to_depth(x, kernel, stride, padding)
         stride, padding = 1, 0
-    if _suits_winograd(x, kernel):
+    if _suits_winograd(x, kernel, padding):
         return winograd.convolve(x, kernel, padding)
     size, _, _, features = kernel.shape
     columns = jnp.concatenate(windows(x, size, stride, padding, 0.0), -1)
@@ -57,10 +59,16 @@ def conv2d(
     return rows.reshape(*columns.shape[:3], features)
 
 
-def _suits_winograd(x: jax.Array, kernel: jax.Array) -> bool:
-    """Where it is faster than patches (benchmarks/train_step.py) and rounds no worse than float32 should."""
+def _suits_winograd(x: jax.Array, kernel: jax.Array, padding: int) -> bool:
+    """Where it is faster than patches (benchmarks/train_step.py) and rounds no worse than float32 should.
+
+    An output of 2 x 2 pixels fills a quarter of its tile: by patches it takes no more products.
+    """
     size, _, channels, _ = kernel.shape
-    return x.dtype == jnp.float32 and 1 < size <= winograd.MAX_KERNEL and channels >= FEW_CHANNELS
+    if x.dtype != jnp.float32 or not 1 < size <= winograd.MAX_KERNEL or channels < FEW_CHANNELS:
+        return False
+    rows, columns = (side + 2 * padding - size + 1 for side in x.shape[1:3])
+    return winograd.products(rows, columns, size) * WORTH <= rows * columns * size**2
 
 
 def _space_to_depth(

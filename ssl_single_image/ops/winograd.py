@@ -9,6 +9,7 @@ tiles are computed in a loop, one program for all. It compiles in half the time 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -44,6 +45,11 @@ def convolve(
       (B, H + 2 padding - r + 1, likewise W, D).
     """
     return _forward(x, kernel, padding)[0]
+
+
+def products(rows: int, columns: int, taps: int) -> int:
+    """Products for each image and pair of channels, of an output of rows x columns and a kernel of taps x taps."""
+    return math.prod(-(-side // TILE) * (TILE + taps - 1) for side in (rows, columns))
 
 
 def transforms(outputs: int, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -144,6 +144,9 @@ def test_dcgan32_halves_the_side_four_times_as_published():
     convolutions = 25 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 512)
     assert count(variables["params"]["backbone"]) == convolutions + 64 + 2 * (128 + 256 + 512)
     assert variables["params"]["backbone"].keys() & {"bn1", "bn2", "bn3", "bn4"} == {"bn2", "bn3", "bn4"}
+    variables, _, narrow = shapes("dcgan32", {"kernel": 4}, 32, 4)
+    assert [tap.shape for tap in narrow.values()] == [tap.shape for tap in taps.values()]
+    assert variables["params"]["backbone"]["conv4"]["kernel"].shape == (4, 4, 256, 512)
     trunk = models.build_backbone("dcgan32", {})
     assert trunk.slope == 0.2
     assert models.build_backbone("dcgan32", {"slope": 0.0}).slope == 0.0

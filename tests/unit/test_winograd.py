@@ -47,6 +47,12 @@ def test_convolution_and_gradients_for_all_paddings(taps, shape):
             assert error(got, wanted) < 1e-12
 
 
+def test_products_count_whole_tiles():
+    assert winograd.products(4, 4, 3) == 36  # one tile of 6 x 6 cells, where a plain sum takes 144
+    assert winograd.products(5, 2, 3) == 2 * 36
+    assert winograd.products(2, 2, 3) == 36  # and here no fewer than a plain sum
+
+
 @pytest.mark.parametrize(("taps", "limit"), [(3, 4e-6), (5, 6e-6)])
 def test_rounding_at_the_width_of_a_network(taps, limit):
     rng = np.random.default_rng(1)
