@@ -35,12 +35,14 @@ def main(args: flags.FlagValues) -> None:
 
 
 def references(words: Sequence[str]) -> list[str]:
-    """The references in a list that was split at commas, with the options of each `random:NAME` joined to it again."""
+    """The references in a list that was split at commas, with the options of each `WORD:NAME` joined to it again."""
+    from ssl_single_image.runs.references import FORMS
+
     found: list[str] = []
     for word in words:
         before, equals, _ = word.partition("=")
         is_option = bool(equals) and before.strip().isidentifier() and bool(found)
-        if is_option and found[-1].startswith("random:"):
+        if is_option and found[-1].partition(":")[0] in FORMS:
             found[-1] += f",{word}"
         else:
             found.append(word)

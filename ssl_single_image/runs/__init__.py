@@ -1,5 +1,6 @@
 """What a run leaves on disk: checkpoints, encoders, metrics, the workdir itself."""
 
-from ssl_single_image.runs.encoders import LoadedEncoder, load_encoder
+from ssl_single_image.runs.encoders import LoadedEncoder
+from ssl_single_image.runs.references import load_encoder
 
 __all__ = ["LoadedEncoder", "load_encoder"]

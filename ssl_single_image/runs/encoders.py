@@ -1,14 +1,9 @@
-"""Encoders by reference, from a run's checkpoints or untrained, and their features."""
+"""An encoder that was loaded, and its features."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import math
-import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,22 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from ssl_single_image import augment, keys, models
+from ssl_single_image import augment, models
 from ssl_single_image.errors import InputError
 from ssl_single_image.images import atlas_from_batch
-from ssl_single_image.runs.checkpoint import (
-    CHECKPOINTS,
-    finished,
-    goodness,
-    read_meta,
-    restore_item,
-    variables_of,
-)
+from ssl_single_image.runs.checkpoint import variables_of
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
-RANDOM = "random:"
-FORMS = "WORKDIR[@STEP or @best][#ENCODER] or random:BACKBONE[,OPTION=VALUE][@SEED]"
-"""What a reference may look like."""
 BATCH = 256
 """Images that `features` encodes at once."""
 
@@ -82,112 +67,6 @@ class LoadedEncoder:
         parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
         variables = {"params": self.encoder.params, "batch_stats": self.encoder.batch_stats}
         return np.concatenate([np.asarray(encode(variables, part)) for part in parts])
-
-
-def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
-    """Loads the encoder that `reference` names.
-
-    Args:
-      reference: a workdir of pretraining (its newest checkpoint), `WORKDIR@STEP`, `WORKDIR@best` (lowest evaluation
-        loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers; or
-        `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network.
-
-    Raises:
-      InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture.
-    """
-    reference = os.fspath(reference)
-    if reference.startswith(RANDOM):
-        return _untrained(reference)
-    folder, wanted, name = _split(os.path.expanduser(reference))
-    path = Path(folder).absolute() / CHECKPOINTS
-    if not path.is_dir():
-        raise InputError(
-            f"checkpoint {folder}: no {CHECKPOINTS}/ folder there; expected a workdir of pretraining ({FORMS})"
-        )
-    step = _pick(path, wanted, reference)
-    place = path / str(step)
-    meta = read_meta(place)
-    encoder = _restore(place, meta, name, reference)
-    return LoadedEncoder(reference, step, encoder, meta)
-
-
-def _restore(place: Path, meta: dict[str, Any], name: str, reference: str) -> EncoderVariables:
-    others = meta.get("encoders", {})
-    if name and name not in others:
-        raise InputError(
-            f"checkpoint {reference}: no encoder {name!r}; its run offers {', '.join(others) or 'one only'}"
-        )
-    stored = others[name] if name else meta["encoder"]
-    spec = models.encoder_spec(**{"name": stored["backbone"], **_without(stored, "backbone")})
-    abstract = jax.eval_shape(lambda key: variables_of(models.untrained(spec, key)), keys.unused())
-    item = f"encoder_{name}" if name else "encoder"
-    return EncoderVariables(spec, **restore_item(place, item, abstract, meta))
-
-
-def _untrained(reference: str) -> LoadedEncoder:
-    described, at, seed = reference.removeprefix(RANDOM).rpartition("@")
-    if not at:
-        described, seed = seed, "0"
-    if not seed.isdecimal() or int(seed) >= 2**32:
-        raise InputError(f"checkpoint {reference}: the seed after @ must be a whole number in [0, 2**32)")
-    name, *words = described.split(",")
-    spec = models.encoder_spec(name, _options(words, reference))
-    encoder = models.untrained(spec, keys.root(int(seed)))
-    return LoadedEncoder(reference, 0, encoder, {"config": {}})
-
-
-def _options(words: list[str], reference: str) -> dict[str, Any]:
-    """ "sobel=true" -> {"sobel": True}."""
-    options = {}
-    for word in words:
-        option, equals, value = word.partition("=")
-        if not equals:
-            raise InputError(f"checkpoint {reference}: {word!r} is no option; expected OPTION=VALUE")
-        options[option] = _value(value)
-    return options
-
-
-def _value(text: str) -> Any:
-    """A number or truth value where the text is one, else the text."""
-    try:
-        return ast.literal_eval(text.capitalize() if text.lower() in ("true", "false") else text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _split(reference: str) -> tuple[str, str, str]:
-    """Folder, step and name of the encoder; a folder whose own name has @ or # in it is found."""
-    if Path(reference).is_dir():
-        return reference, "", ""
-    before, hash_sign, name = reference.rpartition("#")
-    if hash_sign and Path(before).is_dir():
-        return before, "", name
-    folder, at, wanted = reference.rpartition("@")
-    if at and folder:
-        wanted, _, name = wanted.partition("#")
-        return folder, wanted, name
-    return (before, "", name) if hash_sign and before else (reference, "", "")
-
-
-def _pick(path: Path, wanted: str, reference: str) -> int:
-    steps = finished(path)
-    if not steps:
-        raise InputError(f"checkpoint {reference}: no finished checkpoint in {path.name}/ yet")
-    if wanted == "best":
-        metas = {step: read_meta(path / str(step)) for step in steps}
-        known = {step: goodness(meta["metrics"], meta["best"]) for step, meta in metas.items()}
-        if max(known.values()) == -math.inf:
-            raise InputError(
-                f"checkpoint {reference}: no checkpoint was saved with an evaluation; name a step"
-            )
-        return max(steps, key=lambda step: (known[step], step))
-    if wanted and not (wanted.isdecimal() and int(wanted) in steps):
-        raise InputError(f"checkpoint {reference}: no step {wanted}; there are {', '.join(map(str, steps))}")
-    return int(wanted) if wanted else steps[-1]
-
-
-def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if key != name}
 
 
 def _checked_images(images: Any) -> np.ndarray:
