@@ -26,6 +26,7 @@ class Stream(enum.IntEnum):
       HEADS_INIT: initial variables of a probe's heads.
       HEADS_STEP: their optimisation steps, by step: random views.
       HEADS_ORDER: in which order an epoch visits cached features, by epoch.
+      HEADS_DRAWS: what else a probe draws: images that are held out, the few that are labelled.
     """
 
     INIT = 0
@@ -38,6 +39,7 @@ class Stream(enum.IntEnum):
     HEADS_INIT = 7
     HEADS_STEP = 8
     HEADS_ORDER = 9
+    HEADS_DRAWS = 10
 
 
 def stream(seed: int, purpose: Stream) -> jax.Array:

@@ -81,7 +81,7 @@ def accuracy_figure(probe: tables.Probe) -> Figure:
     title = f"{tables.title(probe)} on {probe['dataset']}, {probe['test_images']:,} test images"
     axes.set_title(_wrapped(title, 68), loc="left")
     _mark_chance(axes, probe["chance"])
-    _tidy(axes)
+    tidy(axes)
     figure.legend(loc="outside lower left", frameon=False, fontsize=10, ncols=2 if beside else 1)
     return figure
 
@@ -101,7 +101,7 @@ def curves_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
         )  # the same for all: refreshes and evaluations stand below each other
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        _tidy(axes)
+        tidy(axes)
     for axes in grid.flat[len(arranged) :]:
         axes.set_visible(False)
     return figure
@@ -206,7 +206,7 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)

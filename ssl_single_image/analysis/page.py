@@ -25,7 +25,7 @@ _PAGE = """\
   tr.chance td { color: #555; font-style: italic; }
   .scroll { overflow-x: auto; } img { max-width: 100%; height: auto; }
   figure { margin: 1.5rem 0; }
-  figcaption { color: #444; font-size: .9rem; } code { font-size: .92em; }
+  figcaption { color: #444; font-size: .9rem; } code { font-size: .92em; } small { color: #555; }
 </style>
 </head>
 <body>
@@ -35,7 +35,8 @@ _PAGE = """\
 <thead><tr>{% for name in t.header %}<th>{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in t.rows %}<tr>
-{%- for cell in row %}<td>{% if cell.best %}<strong>{{ cell.text }}</strong>{% else %}{{ cell.text }}{% endif %}</td>
+{%- for cell in row %}<td>{% if cell.best %}<strong>{{ cell.text }}</strong>{% else %}{{ cell.text }}{% endif %}
+{%- if cell.half %} <small>{{ cell.half }}</small>{% endif %}</td>
 {%- endfor %}</tr>
 {% endfor %}
 {% if t.chance %}<tr class="chance">{% for text in t.chance %}<td>{{ text }}</td>{% endfor %}</tr>{% endif %}

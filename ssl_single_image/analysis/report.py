@@ -205,9 +205,8 @@ def _picture(files: dict[str, str | bytes], name: str, data: bytes, caption: str
 def _probe(probe: tables.Probe, number: int, files: dict[str, str | bytes]) -> dict[str, Any]:
     figure = f"probe-{number}.png"
     files[figure] = figures.accuracy(probe)
-    shown = [_accuracy_table(probe, "top1")]
-    if probe["classes"] > 5:
-        shown.append(_accuracy_table(probe, "top5"))
+    metrics = ["top1", "top5"] if probe["classes"] > 5 else ["top1"]
+    shown = [_accuracy_table(one, metric) for one in tables.by_setting(probe) for metric in metrics]
     difference = tables.gains(probe)
     if difference is not None:
         shown.append(_gain_table(difference))
@@ -217,26 +216,42 @@ def _probe(probe: tables.Probe, number: int, files: dict[str, str | bytes]) -> d
 def _accuracy_table(probe: tables.Probe, metric: str) -> dict[str, Any]:
     header, rows = tables.grid(probe, metric)
     best = {column: tables.best_rows(rows, column) for column in range(2, len(header))}
+    halves = _halves(probe) if metric == "top1" else [[""] * len(header)] * len(rows)
     body = [
-        [_cell(_show(value, 1), number in best.get(column, ())) for column, value in enumerate(row)]
+        [
+            _cell(_show(value, 1), number in best.get(column, ()), halves[number][column])
+            for column, value in enumerate(row)
+        ]
         for number, row in enumerate(rows)
     ]
     chance = ["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)] if metric == "top1" else []
-    caption = f"{tables.NAMES[metric].capitalize()} accuracy, %:"
+    caption = (
+        f"{tables.NAMES[metric].capitalize()} accuracy, %{tables.widths(probe, metric)}{tables.shots(probe)}:"
+    )
     return {"header": header, "rows": body, "chance": chance, "caption": caption}
 
 
 def _gain_table(difference: tables.Probe) -> dict[str, Any]:
     header, rows = tables.grid(difference)
     body = [
-        [_cell(_show(row[0])), _cell(_show(row[1])), *(_cell(_signed(v)) for v in row[2:])] for row in rows
+        [
+            _cell(_show(row[0])),
+            _cell(_show(row[1])),
+            *(_cell(_signed(value), half=half) for value, half in zip(row[2:], halves[2:], strict=True)),
+        ]
+        for row, halves in zip(rows, _halves(difference), strict=True)
     ]
-    caption = "Gain over the untrained network of the same encoder spec, points of top-1 accuracy:"
+    caption = f"{tables.GAINS.capitalize()}{tables.widths(difference)}:"
     return {"header": header, "rows": body, "chance": [], "caption": caption}
 
 
-def _cell(text: str, best: bool = False) -> dict[str, Any]:
-    return {"text": text, "best": best}
+def _halves(probe: tables.Probe) -> list[list[str]]:
+    """Half of each interval as a cell shows it; "" where none is known."""
+    return [["" if half is None else f"±{half:.1f}" for half in row] for row in tables.half_widths(probe)]
+
+
+def _cell(text: str, best: bool = False, half: str = "") -> dict[str, Any]:
+    return {"text": text, "best": best, "half": half}
 
 
 def _show(value: Any, digits: int = 4) -> str:

@@ -16,11 +16,14 @@ Probe = Mapping[str, Any]
 """What `probe.json` holds."""
 
 NAMES = {"top1": "top-1", "top5": "top-5"}
+HALF = "half of the 95 % interval"
 GAINS = "gain over the untrained network of the same encoder spec, points of top-1 accuracy"
 RECIPE = ("kind", "protocol", "test", "size", "train_images", "test_images", "chance", "config", "data")
 """What must agree for results to stand in one table: all of the probe's config, and the images."""
-ADDED = {"statistics": "running"}
+ADDED = {"statistics": "running", "options": {}}
 """Fields of a probe's config that older files lack, with the value that their probes had."""
+CHOSEN = ("layers", "seeds")
+"""Fields that say which numbers there are and how often they were measured, and not what they mean."""
 
 
 def layers(probe: Probe) -> list[str]:
@@ -61,21 +64,76 @@ def markdown(probe: Probe, metric: str = "top1") -> str:
     header, rows = grid(probe, metric)
     show = _signed if probe.get("gains") else _percent
     text: list[list[str]] = [[_code(str(row[0])), f"{row[1]:,}", *map(show, row[2:])] for row in rows]
+    halves = half_widths(probe) if metric == "top1" else []
     for column in range(2, len(header)):
         for row in best_rows(rows, column):
             text[row][column] = f"**{text[row][column]}**"
+        for row, half in enumerate(halves):
+            text[row][column] += "" if half[column] is None else f" ±{half[column]:.1f}"
     if metric == "top1" and not probe.get("gains"):
         text.append(["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)])
     align = ["left", *["right"] * (len(header) - 1)]
     table = tabulate(text, header, tablefmt="pipe", colalign=align, disable_numparse=True)
     caption = GAINS if probe.get("gains") else f"{NAMES[metric]} accuracy, %"
-    return f"{setting(probe)}; {caption}\n\n{table}\n"
+    return f"{setting(probe)}; {caption}{widths(probe, metric)}{shots(probe)}\n\n{table}\n"
+
+
+def widths(probe: Probe, metric: str = "top1") -> str:
+    """What stands behind ± in a table, for its caption; "" where no intervals are known."""
+    known = metric == "top1" and any(value is not None for row in half_widths(probe) for value in row)
+    return f" ± {HALF}" if known else ""
+
+
+def half_widths(probe: Probe) -> list[list[float | None]]:
+    """Half of each 95 % interval of `grid`, in its rows and columns; None where none is known."""
+    columns = layers(probe)
+    return [
+        [None, None, *(half_width(result["layers"].get(column, {})) for column in columns)]
+        for result in probe["results"]
+    ]
+
+
+def half_width(values: Mapping[str, Any]) -> float | None:
+    """Half of a layer's interval: of the wider one, where it was measured over repeats as well as over images."""
+    ends = [values[name] for name in ("interval", "over_repeats") if values.get(name)]
+    return max((high - low) / 2 for low, high in ends) if ends else None
+
+
+def shots(probe: Probe) -> str:
+    """Which setting a table shows, for a caption; "" for a kind that has one only."""
+    return f", {probe['shown']} {probe['setting']}" if probe.get("shown") else ""
+
+
+def by_setting(probe: Probe) -> list[Probe]:
+    """One probe for each setting of a kind that has several, such as numbers of labels."""
+    found = {
+        name: None
+        for result in probe["results"]
+        for values in result["layers"].values()
+        for name in values.get("settings", {})
+    }
+    return [_in_setting(probe, name) for name in found] or [probe]
+
+
+def _in_setting(probe: Probe, name: str) -> Probe:
+    results = [
+        {
+            **result,
+            "layers": {
+                layer: {"features": values.get("features"), **values["settings"][name]}
+                for layer, values in result["layers"].items()
+                if name in values.get("settings", {})
+            },
+        }
+        for result in probe["results"]
+    ]
+    return {**probe, "shown": name, "results": results}
 
 
 def full_markdown(probe: Probe) -> str:
     """The tables of top-1 and, where there are more than five classes, of top-5 accuracy."""
     metrics = ["top1", "top5"] if probe["classes"] > 5 and not probe.get("gains") else ["top1"]
-    return "\n".join(markdown(probe, metric) for metric in metrics)
+    return "\n".join(markdown(one, metric) for one in by_setting(probe) for metric in metrics)
 
 
 def best_rows(rows: Sequence[Sequence[Any]], column: int) -> list[int]:
@@ -89,16 +147,24 @@ def to_csv(probes: Iterable[Probe]) -> str:
     """One line a layer of a result."""
     names = ["dataset", "protocol", "test_images", "chance", "checkpoint", "step", "layer"]
     names += ["features", "top1", "top5"]
-    columns = [*names, "kind"]  # at the end, where it moves no column of before
+    columns = [
+        *names,
+        "kind",
+        "low",
+        "high",
+        "setting",
+    ]  # new ones at the end, where they move none of before
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    for probe in probes:
-        shared = {name: probe[name] for name in names[:4]} | {"kind": probe.get("kind", "linear")}
-        for result in probe["results"]:
+    for one in (each for probe in probes for each in by_setting(probe)):
+        shared = {name: one[name] for name in names[:4]} | {"kind": one.get("kind", "linear")}
+        shared["setting"] = one.get("shown", "")
+        for result in one["results"]:
             for layer, values in result["layers"].items():
-                one = {"checkpoint": result["checkpoint"], "step": result["step"], "layer": layer}
-                writer.writerow({**shared, **one, **{name: values[name] for name in names[7:]}})
+                row = {"checkpoint": result["checkpoint"], "step": result["step"], "layer": layer}
+                row |= dict(zip(("low", "high"), values.get("interval", ()), strict=False))
+                writer.writerow({**shared, **row, **{name: values[name] for name in names[7:]}})
     return out.getvalue()
 
 
@@ -119,7 +185,8 @@ def recipe(probe: Probe) -> dict[str, Any]:
     """All that decides the numbers of a probe but the encoders: what must agree for a comparison."""
     whole = {name: probe.get(name) for name in RECIPE}
     if whole["config"]:
-        whole["config"] = ADDED | whole["config"]
+        config = ADDED | whole["config"]
+        whole["config"] = {name: value for name, value in config.items() if name not in CHOSEN}
     return whole
 
 
@@ -136,29 +203,43 @@ def apart(merged: Sequence[Probe]) -> list[str]:
 def gains(probe: Probe) -> dict[str, Any] | None:
     """Top-1 of every trained result less that of the untrained network of the same encoder spec, in points.
 
-    With several untrained networks of a spec (several seeds), their mean is taken.
+    With several untrained networks of a spec (several seeds), their mean is taken. A result that was measured beside
+    its untrained network brings its gains with it, with intervals that are paired by image.
 
     Returns:
       In the form of a probe, or None where there is nothing to compare.
     """
     results = []
     for result in probe["results"]:
-        untrained = [
-            other["layers"]
-            for other in probe["results"]
-            if is_random(other) and _spec(other) == _spec(result)
-        ]
-        if untrained and not is_random(result):
-            shared = [name for name in result["layers"] if all(name in layers for layers in untrained)]
-            difference = {
-                name: result["layers"][name]["top1"]
-                - sum(u[name]["top1"] for u in untrained) / len(untrained)
-                for name in shared
-            }
-            results.append(
-                {**result, "layers": {name: {"top1": value} for name, value in difference.items()}}
-            )
+        difference = {} if is_random(result) else _paired_gains(result) or _gains(probe, result)
+        if difference:
+            results.append({**result, "layers": difference})
     return {**probe, "gains": True, "results": results} if results else None
+
+
+def _paired_gains(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        layer: {"top1": gain["points"], "interval": gain["interval"]}
+        for layer, gain in result.get("gains", {}).items()
+    }
+
+
+def _gains(probe: Probe, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    untrained = untrained_of(probe, result)
+    if not untrained:
+        return {}
+    return {
+        layer: {"top1": values["top1"] - sum(other[layer]["top1"] for other in untrained) / len(untrained)}
+        for layer, values in result["layers"].items()
+        if all(layer in other for other in untrained)
+    }
+
+
+def untrained_of(probe: Probe, result: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The layers of the untrained networks of a result's encoder spec."""
+    return [
+        other["layers"] for other in probe["results"] if is_random(other) and _spec(other) == _spec(result)
+    ]
 
 
 def is_random(result: Mapping[str, Any]) -> bool:

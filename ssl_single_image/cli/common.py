@@ -25,7 +25,7 @@ from ssl_single_image.cli import host, interrupts
 from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE, PRINT_CONFIG
 from ssl_single_image.errors import Halted, InputError
 
-SELECTORS = ("backbone", "objective")
+SELECTORS = ("backbone", "objective", "kind")
 """Fields whose value decides which other fields the config has."""
 
 

@@ -60,11 +60,22 @@ def _probe(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "checkpoint",
         None,
-        "Encoders to probe, comma-separated: WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED].",
+        "Encoders to probe, comma-separated: WORKDIR[@STEP, @best or @all][#ENCODER], random:BACKBONE[,OPTION=VALUE]"
+        "[@SEED].",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
         "data_dir", None, "Folder of prepared data sets; overrides config.data_dir.", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "seeds",
+        None,
+        "How often classifiers are trained, on the same features; overrides config.seeds.",
+        lower_bound=1,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "layers", None, "Layers to probe, comma-separated; overrides config.layers.", flag_values=flag_values
     )
     _print_config(flag_values)
     _required(flag_values, "workdir", "checkpoint")

@@ -12,6 +12,9 @@ from absl import flags
 from ssl_single_image.cli import common, listing
 from ssl_single_image.errors import InputError
 
+OVERRIDES = ("data_dir", "seeds", "layers")
+"""Flags that stand for a field of the config."""
+
 
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
@@ -23,8 +26,10 @@ def main(args: flags.FlagValues) -> None:
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "probe")
-    if args.data_dir:
-        args.config.data_dir = args.data_dir
+    for name in OVERRIDES:
+        if args[name].value:
+            with args.config.ignore_type():
+                args.config[name] = args[name].value
     if args.print_config:
         print(listing.whole(configs.read("probe", args.config)))
         return

@@ -59,7 +59,8 @@ def probe_config(name: str, **fields: Any) -> ml_collections.ConfigDict:
     Raises:
       InputError: no such config or field.
     """
-    return configs.update(configs.load("probe", name), fields)
+    chosen: dict[str, str] = {"kind": fields["kind"]} if "kind" in fields else {}
+    return configs.update(configs.load("probe", name, chosen), fields)
 
 
 def features(

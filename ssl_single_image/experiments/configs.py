@@ -12,7 +12,7 @@ from typing import Any
 
 import ml_collections
 
-from ssl_single_image import models, objectives
+from ssl_single_image import models, objectives, probes
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import presets
 from ssl_single_image.experiments.settings import PretrainConfig
@@ -22,6 +22,15 @@ from ssl_single_image.schema import Section, suggestion
 
 SCHEMAS: dict[str, type[Section]] = {"pretrain": PretrainConfig, "probe": ProbeConfig}
 """Kind of experiment -> its config."""
+Finder = Callable[[str], Any]
+CHOICES: dict[str, dict[str, tuple[str, Finder]]] = {
+    "pretrain": {
+        "backbone": ("backbone_options", models.find),
+        "objective": ("objective_options", objectives.find),
+    },
+    "probe": {"kind": ("options", probes.find)},
+}
+"""Kind of experiment -> fields that name something, where its options stand, and what finds it."""
 MARKS = {"pretrain": "objective", "probe": "protocol"}
 """A field that only this kind of config has."""
 RECORDED = {"pretrain": ("inputs", ENVIRONMENT), "probe": ("checkpoint", ENVIRONMENT)}
@@ -46,7 +55,7 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
     Args:
       kind: "pretrain" or "probe".
       text: `NAME[:ARGUMENT]`, one of `names`; `FILE.py[:ARGUMENT]`; or `FILE.json`, the record of a run.
-      chosen: "objective" or "backbone" -> the name to put in place of the config's; its options get their defaults.
+      chosen: a field of CHOICES -> the name to put in place of the config's; its options get their defaults.
 
     Raises:
       InputError: there is no such file, it can't be run or read, or it is a config of another kind.
@@ -63,8 +72,7 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
             f"config {path}: lacks {', '.join(missing)}; start from ssl_single_image.experiments.presets"
         )
     whole = fields | config
-    if kind == "pretrain":
-        _complete(whole, chosen or {})
+    _complete(whole, CHOICES[kind], chosen or {})
     return ml_collections.ConfigDict(presets.tuples(whole))
 
 
@@ -216,15 +224,17 @@ def _check_kind(kind: str, path: Path | None, config: Mapping[str, Any]) -> None
         raise InputError(f"{where}: has no field {MARKS[kind]}; it is no config for {kind}")
 
 
-def _complete(config: dict[str, Any], chosen: Mapping[str, str]) -> None:
-    """Gives the config every option that its backbone and its objective have."""
-    for name, find in (("backbone", models.find), ("objective", objectives.find)):
-        options: type[Section] = find(chosen.get(name, config[name])).options
+def _complete(
+    config: dict[str, Any], choices: Mapping[str, tuple[str, Finder]], chosen: Mapping[str, str]
+) -> None:
+    """Gives the config every option of what it chooses, such as its backbone."""
+    for name, (section, find) in choices.items():
+        options = find(chosen.get(name, config[name])).options
         defaults = options().to_config()
-        if not isinstance(config[f"{name}_options"], Mapping):
+        if not isinstance(config[section], Mapping):
             continue  # `read` refuses it
-        given = {options.RENAMED.get(key, key): value for key, value in config[f"{name}_options"].items()}
+        given = {options.RENAMED.get(key, key): value for key, value in config[section].items()}
         if name in chosen:  # what the other one had means nothing here
             given = {key: value for key, value in given.items() if key in defaults}
             config[name] = chosen[name]
-        config[f"{name}_options"] = defaults | given
+        config[section] = defaults | given

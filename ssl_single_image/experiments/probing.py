@@ -13,15 +13,16 @@ import jax
 from absl import logging
 
 from ssl_single_image import datasets, probes
-from ssl_single_image.analysis import figures, tables
+from ssl_single_image.analysis import figures, history, tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, presets
 from ssl_single_image.experiments.results import ProbeTable
 from ssl_single_image.images.builtin import PREFIX
 from ssl_single_image.probes import runner
-from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
+from ssl_single_image.runs import LoadedEncoder, expand, load_encoder, workdir
 from ssl_single_image.runs.metrics import TIMINGS
 
+HISTORY = "history.png"
 FREE = ("data_dir",)
 """Config keys that do not change the numbers."""
 
@@ -32,8 +33,10 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     Args:
       config: a `ProbeConfig`, a mapping of its fields as `probe_config` gives, or a name: of a probe config ("cifar10",
         "photos"), or of a data set ("folder:PATH", "tfds:NAME"), which is probed by the cached protocol.
-      references: encoders as `load_encoder` takes them. Always have an untrained one among them.
-      folder: gets `probe.json`, `probe.md`, `probe.png` and `timings.jsonl`; None: nothing is written.
+      references: encoders as `load_encoder` takes them, or `WORKDIR@all` for all checkpoints of a run. Always have an
+        untrained one among them.
+      folder: gets `probe.json`, `probe.md`, `probe.png` and `timings.jsonl`, and `history.png` where several
+        checkpoints of a run are probed; None: nothing is written.
 
     Returns:
       The results, which show themselves as a table.
@@ -45,7 +48,6 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
         "probe", _named(config) if isinstance(config, str) else config
     )
     names = _checked([references] if isinstance(references, str) else references)
-    probes.find(settings.kind)
     encoders = [load_encoder(name) for name in names]
     data = datasets.load(
         settings.dataset,
@@ -72,7 +74,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
 def _claim(folder: Path, record: dict[str, Any]) -> None:
     """Makes the folder that of this probe; one without results is taken over."""
     there = (folder / "probe.json").exists()
-    workdir.claim(folder, record, FREE, results=there, leavings=("probe.*", TIMINGS))
+    workdir.claim(folder, record, FREE, results=there, leavings=("probe.*", HISTORY, TIMINGS))
 
 
 def pretrained_on(encoders: Iterable[LoadedEncoder]) -> list[str]:
@@ -85,6 +87,8 @@ def write(folder: Path, result: dict[str, Any]) -> None:
     """Writes the results, each file whole or not at all; `probe.json`, which marks the probe as done, last."""
     workdir.write_whole(folder / "probe.md", f"# {tables.title(result)}\n\n" + tables.full_markdown(result))
     workdir.write_whole(folder / "probe.png", figures.accuracy(result))
+    if drawn := history.picture(result):
+        workdir.write_whole(folder / HISTORY, drawn)
     workdir.write_whole(folder / "probe.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 
@@ -98,7 +102,8 @@ def _named(text: str) -> Any:
 
 
 def _checked(given: Sequence[str]) -> list[str]:
-    names = [str(name).strip() for name in given if str(name).strip()]
+    words = [str(name).strip() for name in given if str(name).strip()]
+    names = [name for word in words for name in expand(word)]
     if not names:
         raise InputError("no checkpoint: give at least one workdir of pretraining, or random:BACKBONE")
     twice = {name for name in names if names.count(name) > 1}

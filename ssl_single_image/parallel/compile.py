@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ssl_single_image.types import Evaluate, InputError, Metrics, PyTree, State, Step
+from ssl_single_image.types import InputError, Metrics, PyTree, State, Step
 
 AXIS = "batch"
 
 CompiledStep = Callable[[State, jax.Array, PyTree], tuple[State, Metrics]]
 CompiledEvaluate = Callable[[State, jax.Array, PyTree], Metrics]
+Result = TypeVar("Result")
 
 
 def compile_step(
@@ -49,11 +50,14 @@ def compile_step(
 
 
 def compile_evaluate(
-    evaluate: Evaluate, *, split_inputs: bool, devices: Sequence[jax.Device] | None = None
-) -> CompiledEvaluate:
-    """Compiles (state, key, inputs) -> metrics; arguments as `compile_step`'s. Nothing is donated."""
+    evaluate: Callable[..., Result], *, split_inputs: bool, devices: Sequence[jax.Device] | None = None
+) -> Callable[[State, jax.Array, PyTree], Result]:
+    """Compiles (state, key, inputs) -> metrics, or whatever else is the same on all replicas.
 
-    def measure(state: State, key: jax.Array, inputs: PyTree, axis_name: str | None) -> Metrics:
+    Arguments are as `compile_step`'s. Nothing is donated.
+    """
+
+    def measure(state: State, key: jax.Array, inputs: PyTree, axis_name: str | None) -> Result:
         return evaluate(state, key, inputs, axis_name=axis_name)
 
     return _compile(measure, split_inputs, devices, donate=False)

@@ -1,16 +1,16 @@
-"""Probes measure what each layer of a frozen encoder knows. A new kind is one file and one line in KINDS."""
+"""Probes measure what each layer of a frozen encoder knows. A new kind is one file and one line in `registry.KINDS`."""
 
 from __future__ import annotations
 
-from ssl_single_image.probes import linear_runs
-from ssl_single_image.probes.kinds import Kind, Measured, Program
-from ssl_single_image.probes.plan import ProbeConfig, ProbePlan, input_size, make_plan
-from ssl_single_image.schema import pick
+from ssl_single_image.probes.config import ProbeConfig
+from ssl_single_image.probes.kinds import Answers, Kind, Program
+from ssl_single_image.probes.plan import ProbePlan, input_size, make_plan
+from ssl_single_image.probes.registry import KINDS, find
 
 __all__ = [
     "KINDS",
+    "Answers",
     "Kind",
-    "Measured",
     "ProbeConfig",
     "ProbePlan",
     "Program",
@@ -18,14 +18,3 @@ __all__ = [
     "input_size",
     "make_plan",
 ]
-
-KINDS: dict[str, Kind] = {"linear": Kind(linear_runs.make, "linear probes")}
-
-
-def find(name: str) -> Kind:
-    """The kind of probe of a name.
-
-    Raises:
-      InputError: there is none of this name.
-    """
-    return pick(KINDS, name, "kind")

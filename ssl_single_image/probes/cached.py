@@ -21,7 +21,9 @@ from ssl_single_image import augment
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import linear
-from ssl_single_image.types import Batch, EncoderVariables, Metrics, PyTree, State
+from ssl_single_image.probes.blocks import over_blocks, sum_over_blocks
+from ssl_single_image.probes.kinds import all_places
+from ssl_single_image.types import Batch, EncoderVariables, Metrics, State
 
 
 @jax.tree_util.register_dataclass
@@ -64,9 +66,9 @@ def extract(
 def probe(setup: linear.Setup, images: int) -> linear.Probe:
     """Heads trained on a Cache, which every device gets whole; metrics as `linear.published`'s.
 
-    Features are normalised by their exact mean and variance over the training images, which `fit_statistics`
-    puts into the state before the first step. Each epoch visits the images in a new order and leaves out what
-    doesn't fill a batch.
+    Features are normalised by their exact mean and variance over the training images, which the caller puts into the
+    state before the first step (`fit_statistics`). Each epoch visits the images in a new order and leaves out what
+    doesn't fill a batch. `extras["order"]` is the key of the orders.
 
     Args:
       setup: its `batch_size` is at most `images`.
@@ -74,13 +76,14 @@ def probe(setup: linear.Setup, images: int) -> linear.Probe:
     """
     steps = images // setup.batch_size
 
-    def init(key: jax.Array, encoder: EncoderVariables) -> State:
+    def init(seed: int, encoder: EncoderVariables) -> State:
         del encoder
-        return linear.init_state(setup, key, {})
+        order = {"order": stream(seed, Stream.HEADS_ORDER)}
+        return linear.init_state(setup, stream(seed, Stream.HEADS_INIT), order)
 
     def step(state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None) -> tuple[State, Metrics]:
         del key
-        order = jax.random.fold_in(stream(setup.seed, Stream.HEADS_ORDER), state.step // steps)
+        order = jax.random.fold_in(state.extras["order"], state.step // steps)
         first = (state.step % steps * setup.batch_size).astype(jnp.uint32)
         place = first + replicas.positions(setup.batch_size, axis_name)
         rows = augment.permute_index(order, place, images).astype(jnp.int32)
@@ -89,16 +92,18 @@ def probe(setup: linear.Setup, images: int) -> linear.Probe:
         state, measured = linear.update(setup, state, x, picked.label, axis_name)
         return state, replicas.total(measured, axis_name)
 
-    def evaluate(state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None) -> Metrics:
+    def classify(
+        state: State, key: jax.Array, inputs: Cache, *, axis_name: str | None
+    ) -> dict[str, jax.Array]:
         del key, axis_name  # every replica has all the images
 
-        def measure(block: Cache) -> Metrics:
+        def place(block: Cache) -> dict[str, jax.Array]:
             logits = linear.heads(state.params, linear.standardise(state, block.features))
-            return linear.metrics(logits, block.label)
+            return all_places(logits, block.label)
 
-        return _sum_over_blocks(measure, inputs, setup.batch_size)
+        return over_blocks(place, inputs, setup.batch_size)
 
-    return linear.Probe(init, step, evaluate)
+    return linear.Probe(init, step, classify)
 
 
 def fit_statistics(
@@ -118,25 +123,10 @@ def fit_statistics(
             return {layer: jnp.where(valid, v, 0.0).sum(0) for layer, v in x.items()}
 
         return jax.tree.map(
-            lambda v: v / count.astype(v.dtype), _sum_over_blocks(masked, inputs, setup.batch_size)
+            lambda v: v / count.astype(v.dtype), sum_over_blocks(masked, inputs, setup.batch_size)
         )
 
     centre = mean(lambda layer, x: x)
     spread = mean(lambda layer, x: (x - centre[layer][None]) ** 2)
     statistics = {layer: {"mean": centre[layer], "var": spread[layer]} for layer in centre}
     return state.replace(batch_stats=statistics), {}
-
-
-def _sum_over_blocks(function: Callable[[Cache], PyTree], cache: Cache, rows: int) -> PyTree:
-    """Sum of `function` over blocks of `rows`, one after the other: a cache is too large for temporaries."""
-    blocks = jax.tree.map(lambda x: x.reshape(-1, rows, *x.shape[1:]), cache)
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function, _first(blocks)))
-
-    def add(total: PyTree, block: Cache) -> tuple[PyTree, None]:
-        return jax.tree.map(jnp.add, total, function(block)), None
-
-    return lax.scan(add, zeros, blocks)[0]
-
-
-def _first(blocks: Cache) -> Cache:
-    return jax.tree.map(lambda x: x[0], blocks)

@@ -16,17 +16,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int32, Key
+from jaxtyping import Array, Float, Int32, Key, UInt8
 
 from ssl_single_image import augment, keys, models
 from ssl_single_image.images import atlas_from_batch
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import pooling
+from ssl_single_image.probes.kinds import all_places
 from ssl_single_image.types import (
     Batch,
     EncoderSpec,
     EncoderVariables,
-    Evaluate,
     Metrics,
     PyTree,
     State,
@@ -40,6 +40,25 @@ Features = Mapping[str, Float[Array, "B _"]]
 """Layer -> its features, (B, F)."""
 
 
+class Labelled(NamedTuple):
+    """One layer's features of labelled images.
+
+    Attributes:
+      features: (N, F), as they were computed.
+      label: (N,) int32; -1 marks padding.
+    """
+
+    features: Float[Array, "N F"]
+    label: Int32[Array, " N"]
+
+
+class Moments(NamedTuple):
+    """Mean and variance of every feature of a layer."""
+
+    mean: Float[Array, " F"]
+    var: Float[Array, " F"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """What a probe of one encoder is made from.
@@ -50,7 +69,6 @@ class Setup:
       features: layer -> features after pooling.
       classes: number of labels.
       batch_size: labelled images of one step over all devices.
-      seed: of the order of images.
       optimizer: applied to all heads.
       crop: random training views; None: the central view, as for evaluation.
       test: "centre" is the largest central square. "ten_crop" averages the logits over the corners, the centre and
@@ -63,7 +81,6 @@ class Setup:
     features: Mapping[str, int]
     classes: int
     batch_size: int
-    seed: int
     optimizer: optax.GradientTransformation
     crop: augment.CropSpec | None = None
     test: str = "centre"
@@ -71,11 +88,17 @@ class Setup:
 
 
 class Probe(NamedTuple):
-    """One way of probing, as pure functions; `step` and `evaluate` are what `parallel` compiles."""
+    """One way of training heads, as pure functions; `step` and `classify` are what `parallel` compiles.
 
-    init: Callable[[jax.Array, EncoderVariables], State]
+    Attributes:
+      init: (seed, encoder) -> the state before the first step.
+      step: one update of all heads, see `types.Step`.
+      classify: (state, key, inputs) -> layer -> `kinds.places` of all images of `inputs`.
+    """
+
+    init: Callable[[int, EncoderVariables], State]
     step: Step
-    evaluate: Evaluate
+    classify: Callable[..., dict[str, UInt8[Array, " N"]]]
 
 
 def activation_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
@@ -89,12 +112,12 @@ def activation_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
 def published(setup: Setup) -> Probe:
     """Heads trained on views rendered inside the step; `inputs` is a Batch, split over devices.
 
-    Metrics: "LAYER/loss", "LAYER/top1", "LAYER/top5", see `metrics`. Images labelled -1 are padding and count
-    nothing in `evaluate`; `step` wants none.
+    Metrics: "LAYER/loss", "LAYER/top1", "LAYER/top5", see `metrics`. Images labelled -1 are padding, which `step`
+    wants none of.
     """
 
-    def init(key: jax.Array, encoder: EncoderVariables) -> State:
-        return init_state(setup, key, {"encoder": variables(encoder)})
+    def init(seed: int, encoder: EncoderVariables) -> State:
+        return init_state(setup, keys.stream(seed, keys.Stream.HEADS_INIT), {"encoder": variables(encoder)})
 
     def step(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> tuple[State, Metrics]:
         if setup.crop is None:
@@ -112,7 +135,9 @@ def published(setup: Setup) -> Probe:
         )
         return state.replace(batch_stats=running), replicas.total(measured, axis_name)
 
-    def evaluate(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> Metrics:
+    def classify(
+        state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None
+    ) -> dict[str, jax.Array]:
         def predict(x: jax.Array) -> dict[str, jax.Array]:
             return heads(state.params, standardise(state, encode(setup, state.extras["encoder"], x)))
 
@@ -121,20 +146,24 @@ def published(setup: Setup) -> Probe:
             logits = ten_crop(predict, setup.encoder.size, inputs)
         else:
             logits = predict(central_views(inputs, setup.encoder.size))
-        return replicas.total(metrics(logits, inputs.label), axis_name)
+        return replicas.gather(all_places(logits, inputs.label), axis_name)
 
-    return Probe(init, step, evaluate)
+    return Probe(init, step, classify)
 
 
 def init_state(setup: Setup, key: jax.Array, extras: PyTree) -> State:
     """Heads before training: Glorot-uniform weights, zero biases, running statistics of mean 0 and variance 1."""
     glorot = jax.nn.initializers.glorot_uniform()
-    params, stats = {}, {}
+    params = {}
     for number, (layer, size) in enumerate(setup.features.items()):
         kernel = glorot(jax.random.fold_in(key, number), (size, setup.classes), jnp.float32)
         params[layer] = {"kernel": kernel, "bias": jnp.zeros(setup.classes)}
-        stats[layer] = {"mean": jnp.zeros(size), "var": jnp.ones(size)}
-    return State(jnp.int32(0), params, stats, setup.optimizer.init(params), extras)
+    return State(jnp.int32(0), params, no_statistics(setup), setup.optimizer.init(params), extras)
+
+
+def no_statistics(setup: Setup) -> PyTree:
+    """Layer -> "mean" and "var" of its features before any were seen."""
+    return {layer: {"mean": jnp.zeros(size), "var": jnp.ones(size)} for layer, size in setup.features.items()}
 
 
 def variables(encoder: EncoderVariables) -> dict[str, PyTree]:

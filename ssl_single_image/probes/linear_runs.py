@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ssl_single_image import parallel
-from ssl_single_image.datasets import Split
 from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.probes import cached, linear
-from ssl_single_image.probes.kinds import Measured
+from ssl_single_image.probes.extraction import Extracted, Extractor
+from ssl_single_image.probes.kinds import Answers, Kind
 from ssl_single_image.probes.passes import one_pass, own_part, progress_bar
-from ssl_single_image.probes.plan import ProbePlan
 from ssl_single_image.runs import LoadedEncoder, progress
 from ssl_single_image.runs import metrics as metrics_lib
 from ssl_single_image.types import InputError, Metrics, State
+
+if TYPE_CHECKING:
+    from ssl_single_image.probes.plan import ProbePlan
 
 
 def make(plan: ProbePlan, setup: linear.Setup) -> Cached | Published:
@@ -33,41 +35,29 @@ class Cached:
         self._plan, self._setup = plan, setup
         self._steps = plan.train_images // setup.batch_size
         self._probe = cached.probe(setup, plan.train_images)
-        self._extract = parallel.compile_step(functools.partial(cached.extract, setup), split_inputs=True)
-        self._fit = parallel.compile_step(functools.partial(cached.fit_statistics, setup), split_inputs=False)
+        self._extractor = Extractor(plan, setup)
         self._train = parallel.compile_step(self._probe.step, split_inputs=False, steps_per_call=self._steps)
-        self._evaluate = parallel.compile_evaluate(self._probe.evaluate, split_inputs=False)
+        self._classify = parallel.compile_evaluate(self._probe.classify, split_inputs=False)
 
-    def run(self, loaded: LoadedEncoder) -> Measured:
-        plan, seed = self._plan, self._plan.config.seed
-        key = unused()
-        train = self._cache(loaded, plan.data.train, plan.train_images, "train")
-        test = self._cache(loaded, plan.data.test, plan.test_images, "test")
-        state, _ = self._fit(self._probe.init(stream(seed, Stream.HEADS_INIT), loaded.encoder), key, train)
-        for layer, stats in state.batch_stats.items():
-            if not bool(jnp.isfinite(stats["var"]).all()):
-                raise InputError(f"checkpoint {loaded.name}: its features at {layer} are not finite")
-        rows = self._steps * self._setup.batch_size
-        with progress_bar(plan.config.epochs * rows, f"{loaded.name}: heads") as bar:
-            for epoch in range(plan.config.epochs):
-                state, metrics = self._train(state, stream(seed, Stream.HEADS_STEP), train)
+    def run(self, loaded: LoadedEncoder) -> Answers:
+        config = self._plan.config
+        found = self._extractor.run(loaded)
+        seeds = range(config.seed, config.seed + config.seeds)
+        repeats = [self._repeat(loaded, found, seed) for seed in seeds]
+        return answers(self._setup, repeats, found.label)
+
+    def _repeat(self, loaded: LoadedEncoder, found: Extracted, seed: int) -> dict[str, np.ndarray]:
+        config, rows = self._plan.config, self._steps * self._setup.batch_size
+        state = self._probe.init(seed, loaded.encoder)
+        state = state.replace(batch_stats=jax.tree.map(lambda x: x.copy(), found.statistics))  # to be donated
+        with progress_bar(config.epochs * rows, f"{loaded.name}: heads") as bar:
+            for epoch in range(config.epochs):
+                state, metrics = self._train(state, stream(seed, Stream.HEADS_STEP), found.train)
                 losses = _losses(metrics, loaded.name, epoch)
                 bar.update(rows)
             progress.show(bar, losses)
-        label = np.asarray(test.label)
-        counts = np.bincount(label[label >= 0], minlength=len(plan.data.classes))
-        return measured(self._setup, self._evaluate(state, key, test), counts)
-
-    def _cache(self, loaded: LoadedEncoder, split: Split, images: int, name: str) -> cached.Cache:
-        state = cached.empty_state(self._setup, loaded.encoder, images, self._plan.config.feature_dtype)
-        key = unused()
-        with progress_bar(images, f"{loaded.name}: features of {name} images") as bar:
-            for batch in one_pass(split, self._setup.batch_size, images, self._plan.config.seed):
-                state, _ = self._extract(state, key, own_part(batch))
-                jax.block_until_ready(state.step)
-                bar.update(int((batch.label >= 0).sum()))
-            progress.show(bar, {})
-        return state.extras["cache"]
+        placed = jax.device_get(self._classify(state, unused(), found.test))
+        return {layer: each[: len(found.label)] for layer, each in placed.items()}
 
 
 class Published:
@@ -77,19 +67,21 @@ class Published:
         self._plan, self._setup = plan, setup
         self._probe = linear.published(setup)
         self._step = parallel.compile_step(self._probe.step, split_inputs=True)
-        self._evaluate = parallel.compile_evaluate(self._probe.evaluate, split_inputs=True)
+        self._classify = parallel.compile_evaluate(self._probe.classify, split_inputs=True)
 
-    def run(self, loaded: LoadedEncoder) -> Measured:
-        seed = self._plan.config.seed
-        state = self._probe.init(stream(seed, Stream.HEADS_INIT), loaded.encoder)
-        state = self._fit(loaded.name, state, stream(seed, Stream.HEADS_STEP))
-        return self._test(loaded.name, state)
+    def run(self, loaded: LoadedEncoder) -> Answers:
+        config, repeats = self._plan.config, []
+        for seed in range(config.seed, config.seed + config.seeds):
+            state = self._fit(loaded.name, self._probe.init(seed, loaded.encoder), seed)
+            placed, label = self._test(loaded.name, state)
+            repeats.append(placed)
+        return answers(self._setup, repeats, label)
 
-    def _fit(self, name: str, state: State, key: jax.Array) -> State:
+    def _fit(self, name: str, state: State, seed: int) -> State:
         plan, size = self._plan, self._setup.batch_size
-        steps = plan.train_images // size
+        steps, key = plan.train_images // size, stream(seed, Stream.HEADS_STEP)
         shard = (jax.process_index(), jax.process_count())
-        batches = plan.data.train.batches(size, seed=plan.config.seed, shard=shard)
+        batches = plan.data.train.batches(size, seed=seed, shard=shard)
         with progress_bar(plan.config.epochs * steps * size, f"{name}: heads") as bar:
             for epoch in range(plan.config.epochs):
                 total: Metrics | None = None
@@ -102,38 +94,29 @@ class Published:
                 progress.show(bar, _losses(total, name, epoch))
         return state
 
-    def _test(self, name: str, state: State) -> Measured:
-        key = unused()
-        plan, size = self._plan, self._setup.batch_size
-        counts = np.zeros(len(plan.data.classes), np.int64)
-        total: Metrics | None = None
+    def _test(self, name: str, state: State) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Layer -> places (N,) of the test images, and their labels (N,)."""
+        plan, parts, labels = self._plan, [], []
         with progress_bar(plan.test_images, f"{name}: test") as bar:
-            for batch in one_pass(plan.data.test, size, plan.test_images, plan.config.seed):
-                jax.block_until_ready(total)
-                total = metrics_lib.add(total, self._evaluate(state, key, own_part(batch)))
-                label = np.asarray(batch.label)[batch.label >= 0]
-                counts += np.bincount(label, minlength=len(counts))
-                bar.update(len(label))
+            for batch in one_pass(plan.data.test, self._setup.batch_size, plan.test_images, plan.config.seed):
+                placed = jax.device_get(self._classify(state, unused(), own_part(batch)))
+                valid = batch.label >= 0
+                parts.append({layer: each[valid] for layer, each in placed.items()})
+                labels.append(batch.label[valid])
+                bar.update(int(valid.sum()))
             progress.show(bar, {})
-        assert total is not None
-        return measured(self._setup, total, counts)
+        return {layer: np.concatenate([part[layer] for part in parts]) for layer in parts[0]}, np.concatenate(
+            labels
+        )
 
 
-def measured(setup: linear.Setup, metrics: Metrics, label_counts: np.ndarray) -> Measured:
-    """The metrics of a test in percent."""
-    values = metrics_lib.means(metrics, "test")
-    layers = {
-        layer: {
-            "top1": round(100 * values[f"test/{layer}/top1"], 4),
-            "top5": round(100 * values[f"test/{layer}/top5"], 4),
-            "features": features,
-        }
-        for layer, features in setup.features.items()
-    }
-    return Measured(layers, label_counts)
+def answers(setup: linear.Setup, repeats: list[dict[str, np.ndarray]], label: np.ndarray) -> Answers:
+    """Answers of a kind without settings, from layer -> places (N,) of every repeat."""
+    stacked = {layer: np.stack([one[layer] for one in repeats]) for layer in setup.features}
+    return Answers({"": stacked}, setup.features, label)
 
 
-def _losses(metrics: Metrics, name: str, epoch: int) -> dict[str, float]:
+def _losses(metrics: Mapping[str, tuple[jax.Array, jax.Array]], name: str, epoch: int) -> dict[str, float]:
     """Layer -> mean loss of an epoch.
 
     Raises:
@@ -148,3 +131,6 @@ def _losses(metrics: Metrics, name: str, epoch: int) -> dict[str, float]:
                 " or check that the checkpoint's run did not diverge"
             )
     return losses
+
+
+KIND = Kind(make, "linear probes", published=True)

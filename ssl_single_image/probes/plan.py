@@ -5,80 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
 
-from ssl_single_image import augment, datasets, models, parallel
+from ssl_single_image import augment, models, parallel
 from ssl_single_image.datasets import LabelledSet
-from ssl_single_image.probes import linear, pooling
+from ssl_single_image.probes import linear, pooling, registry
+from ssl_single_image.probes.config import ProbeConfig
 from ssl_single_image.runs import LoadedEncoder
-from ssl_single_image.schema import SEED, OneOf, Section, Told, Within
+from ssl_single_image.schema import suggestion
 from ssl_single_image.training import optim
 from ssl_single_image.types import EncoderSpec, InputError
-
-HEADS = optim.Optimizer(
-    learning_rate=0.01,
-    schedule="step",
-    boundaries=(0.5, 0.75),
-    factors=(0.1, 0.1),
-    nesterov=False,
-    weight_decay=0.01,
-)
-"""How heads are trained to convergence on cached features; see docs/notes/probing.md."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ProbeConfig(Section):
-    """The config of a probe; the defaults are the cached protocol for images of CIFAR's size.
-
-    Attributes:
-      dataset: the labelled set.
-      data_dir: where prepared sets lie, or relative folders; "": TFDS's own folder.
-      kind: the kind of probe; `probes.KINDS` has them all.
-      protocol: "cached", features computed once; "published", random views are encoded in every epoch.
-      size: side of the input in pixels; 0: the encoder's.
-      statistics: batch-norm statistics of the encoder; "running", those of its checkpoint; "recomputed", those of up to
-        5,000 training images.
-      epochs: passes over the training images.
-      batch_size: images of one step over all devices.
-      optimizer: optimiser and schedule of the heads.
-      pooling: "adaptive", or layer -> (window, stride[, padding]).
-      max_features: most features of a layer that adaptive pooling leaves.
-      feature_dtype: type of the features that are kept in memory; "bfloat16" takes half of it.
-      augment: fields of `CropSpec` for training views; empty: the central view.
-      test: "centre", or "ten_crop" as in the published protocol.
-      seed: seed of the heads' initialisation and of the order of images.
-      train_images: number of training images that are used; 0: all.
-      test_images: number of test images that are used; 0: all.
-
-    Raises:
-      InputError: a value out of range, or fields that contradict each other.
-    """
-
-    dataset: Annotated[str, Told(datasets.FORMS)] = "photos"
-    data_dir: str = ""
-    kind: str = "linear"
-    protocol: Annotated[str, OneOf("cached", "published")] = "cached"
-    size: Annotated[int, Within(0)] = 0
-    statistics: Annotated[str, OneOf("running", "recomputed")] = "running"
-    epochs: Annotated[int, Within(1)] = 20
-    batch_size: Annotated[int, Within(1)] = 250
-    optimizer: optim.Optimizer = HEADS
-    pooling: Annotated[Any, Told("adaptive, or windows of whole numbers by layer")] = "adaptive"
-    max_features: Annotated[int, Within(1)] = 3072
-    feature_dtype: Annotated[str, OneOf("float32", "bfloat16")] = "float32"
-    augment: Annotated[Any, Told("a mapping of fields")] = dataclasses.field(default_factory=dict)
-    test: Annotated[str, OneOf(*linear.TESTS)] = "centre"
-    seed: Annotated[int, SEED] = 0
-    train_images: Annotated[int, Within(0)] = 0
-    test_images: Annotated[int, Within(0)] = 0
-
-    def check(self) -> None:
-        if not isinstance(self.augment, Mapping):
-            raise InputError(f"augment = {self.augment!r}: must be a mapping of crop fields")
-        if self.protocol == "cached" and (self.augment or self.test != "centre"):
-            raise InputError(
-                "protocol = 'cached': features are computed once, so augment must be empty and test 'centre'"
-            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +75,7 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
     specs = [dataclasses.replace(loaded.encoder.spec, size=size) for loaded in encoders]
     make = functools.partial(_setup, config, len(data.classes), train // config.batch_size)
     distinct = {repr(spec): make(spec) for spec in specs}
-    return ProbePlan(
+    plan = ProbePlan(
         config=config,
         encoders=encoders,
         setups=[distinct[repr(spec)] for spec in specs],
@@ -148,12 +83,14 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
         train_images=train,
         test_images=_limit(config.test_images, len(data.test)),
     )
+    registry.find(config.kind).check(plan)
+    return plan
 
 
 def _setup(config: ProbeConfig, classes: int, steps: int, spec: EncoderSpec) -> linear.Setup:
     models.encoder_spec(spec.backbone, spec.options, spec.size)  # refuses a size that is too small
-    shapes = linear.activation_shapes(spec)
-    pools = pooling.choose(shapes, config.pooling, config.max_features)
+    shapes = _selected(linear.activation_shapes(spec), config.layers, spec)
+    pools = pooling.choose(shapes, config.pooling, config.most_features)
     schedule = optim.make_schedule(config.optimizer, config.epochs * steps)
     crop = augment.CropSpec.from_config({**config.augment, "size": spec.size}) if config.augment else None
     return linear.Setup(
@@ -162,11 +99,20 @@ def _setup(config: ProbeConfig, classes: int, steps: int, spec: EncoderSpec) -> 
         features={layer: pooling.features(pool, shapes[layer]) for layer, pool in pools.items()},
         classes=classes,
         batch_size=config.batch_size,
-        seed=config.seed,
         optimizer=optim.make_optimizer(config.optimizer, schedule),
         crop=crop,
         test=config.test,
     )
+
+
+def _selected(
+    shapes: Mapping[str, pooling.Shape], layers: Sequence[str], spec: EncoderSpec
+) -> Mapping[str, pooling.Shape]:
+    """Those of the layers that are asked for, by depth."""
+    for layer in layers:
+        if layer not in shapes:
+            raise InputError(f"layers: {spec.backbone} has no {layer!r}{suggestion(layer, shapes)}")
+    return {layer: shape for layer, shape in shapes.items() if layer in layers} if layers else shapes
 
 
 def _check_ten_crop(data: LabelledSet, size: int) -> None:

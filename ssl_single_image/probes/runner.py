@@ -9,8 +9,10 @@ import numpy as np
 
 from ssl_single_image import probes
 from ssl_single_image.datasets import base
-from ssl_single_image.probes import linear, statistics
+from ssl_single_image.probes import linear, statistics, summary
 from ssl_single_image.probes.plan import ProbePlan
+from ssl_single_image.runs import LoadedEncoder
+from ssl_single_image.types import EncoderSpec
 
 UNNAMED = ("dataset", "data_dir")
 """Fields of a probe's config that name the data: what the data are is recorded beside them."""
@@ -26,39 +28,76 @@ def run(plan: ProbePlan) -> dict[str, Any]:
     Raises:
       InputError: an encoder's features, or a probe's loss, are not finite.
     """
-    kind = probes.find(plan.config.kind)
-    labels = np.zeros(len(plan.data.classes), np.int64)
-    programs: dict[int, probes.Program] = {}
-    results = []
-    for loaded, setup in zip(plan.encoders, plan.setups, strict=True):
-        if id(setup) not in programs:
-            programs[id(setup)] = _program(kind, plan, setup)
-        layers, labels = programs[id(setup)].run(loaded)
-        spec = dataclasses.asdict(setup.encoder)
-        results.append(
-            {
-                "checkpoint": loaded.name,
-                "step": loaded.step,
-                "backbone": spec["backbone"],
-                "encoder": {name: list(v) if isinstance(v, tuple) else v for name, v in spec.items()},
-                "layers": layers,
-            }
-        )
+    kind, classes = probes.find(plan.config.kind), len(plan.data.classes)
+    answers = _answers(kind, plan)
+    results = [
+        {
+            "checkpoint": loaded.name,
+            "step": loaded.step,
+            **_seen(loaded),
+            "backbone": setup.encoder.backbone,
+            "encoder": _plain(setup.encoder),
+            "layers": summary.layers(one, classes),
+        }
+        for loaded, setup, one in zip(plan.encoders, plan.setups, answers, strict=True)
+    ]
+    _add_gains(plan, results, answers)
+    labels = np.bincount(answers[0].label, minlength=classes)
     return {
         "dataset": plan.data.name,
         "kind": plan.config.kind,
         "title": kind.title,
+        "setting": kind.setting,
         "protocol": plan.config.protocol,
-        "classes": len(plan.data.classes),
+        "classes": classes,
         "chance": 100 * float(labels.max()) / float(labels.sum()),
         "train_images": plan.train_images,
         "test_images": plan.test_images,
         "size": plan.setups[0].encoder.size,
         "test": plan.setups[0].test,
-        "config": {name: value for name, value in plan.config.to_config().items() if name not in UNNAMED},
+        "config": _recipe(plan.config),
         "data": base.identity(plan.data),
         "results": results,
     }
+
+
+def _answers(kind: probes.Kind, plan: ProbePlan) -> list[probes.Answers]:
+    """Of every encoder, in order; those of one spec share a program."""
+    programs: dict[int, probes.Program] = {}
+    found = []
+    for loaded, setup in zip(plan.encoders, plan.setups, strict=True):
+        if id(setup) not in programs:
+            programs[id(setup)] = _program(kind, plan, setup)
+        found.append(programs[id(setup)].run(loaded))
+    return found
+
+
+def _add_gains(plan: ProbePlan, results: list[dict[str, Any]], answers: list[probes.Answers]) -> None:
+    """Gives every trained result its gains over the untrained networks of its spec, where there are any."""
+    untrained: dict[int, list[probes.Answers]] = {}
+    for loaded, setup, one in zip(plan.encoders, plan.setups, answers, strict=True):
+        if loaded.untrained:
+            untrained.setdefault(id(setup), []).append(one)
+    for loaded, setup, one, result in zip(plan.encoders, plan.setups, answers, results, strict=True):
+        if not loaded.untrained and id(setup) in untrained:
+            result["gains"] = summary.gains(one, untrained[id(setup)])
+
+
+def _recipe(config: probes.ProbeConfig) -> dict[str, Any]:
+    """All of the config that decides numbers."""
+    whole = config.replace(max_features=config.most_features).to_config()
+    return {name: value for name, value in whole.items() if name not in UNNAMED}
+
+
+def _seen(loaded: LoadedEncoder) -> dict[str, int]:
+    """How many crops, or labelled images, the encoder was trained on."""
+    batch_size = loaded.meta.get("config", {}).get("batch_size")
+    return {"crops": loaded.step * int(batch_size)} if batch_size else {}
+
+
+def _plain(spec: EncoderSpec) -> dict[str, Any]:
+    fields = dataclasses.asdict(spec)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
 def _program(kind: probes.Kind, plan: ProbePlan, setup: linear.Setup) -> probes.Program:

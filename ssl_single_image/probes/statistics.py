@@ -16,7 +16,7 @@ from ssl_single_image import augment, models, parallel
 from ssl_single_image.keys import unused
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import linear
-from ssl_single_image.probes.kinds import Measured, Program
+from ssl_single_image.probes.kinds import Answers, Program
 from ssl_single_image.probes.passes import one_pass, own_part, progress_bar
 from ssl_single_image.probes.plan import ProbePlan
 from ssl_single_image.runs import LoadedEncoder
@@ -33,7 +33,7 @@ class Recomputed:
         self._program, self._plan, self._setup = program, plan, setup
         self._step = parallel.compile_step(functools.partial(add, setup), split_inputs=True)
 
-    def run(self, loaded: LoadedEncoder) -> Measured:
+    def run(self, loaded: LoadedEncoder) -> Answers:
         return self._program.run(dataclasses.replace(loaded, encoder=self.encoder(loaded)))
 
     def encoder(self, loaded: LoadedEncoder) -> EncoderVariables:

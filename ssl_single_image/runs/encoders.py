@@ -17,6 +17,8 @@ from ssl_single_image.images import atlas_from_batch
 from ssl_single_image.runs.checkpoint import variables_of
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
+UNTRAINED = "random:"
+"""Begins the references of untrained networks."""
 BATCH = 256
 """Images that `features` encodes at once."""
 
@@ -36,6 +38,11 @@ class LoadedEncoder:
     step: int
     encoder: EncoderVariables
     meta: dict[str, Any]
+
+    @property
+    def untrained(self) -> bool:
+        """Whether it is a network as it is before training, what others are compared with."""
+        return self.name.startswith(UNTRAINED)
 
     @property
     def layers(self) -> tuple[str, ...]:

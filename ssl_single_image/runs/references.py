@@ -29,6 +29,7 @@ from ssl_single_image.runs.encoders import LoadedEncoder
 from ssl_single_image.runs.forms import Form
 from ssl_single_image.types import EncoderVariables
 
+ALL = "all"
 WORKDIR = "WORKDIR[@STEP or @best][#ENCODER]"
 FORMS: dict[str, Form] = {"random": untrained.FORM}
 """Word before the colon -> what loads it."""
@@ -37,6 +38,21 @@ FORMS: dict[str, Form] = {"random": untrained.FORM}
 def looks() -> str:
     """What a reference may look like, for messages."""
     return " or ".join([WORKDIR, *(form.looks for form in FORMS.values())])
+
+
+def expand(reference: str) -> list[str]:
+    """`WORKDIR@all` as one reference to each of the run's checkpoints, the oldest first; others as they are.
+
+    Raises:
+      InputError: there is no finished checkpoint.
+    """
+    word = reference.partition(":")[0]
+    folder, wanted, name = _split(os.path.expanduser(reference))
+    if word in FORMS or wanted != ALL:
+        return [reference]
+    before = reference.removesuffix(f"#{name}") if name else reference
+    steps = _finished(folder, reference)
+    return [f"{before.removesuffix(ALL)}{step}{'#' if name else ''}{name}" for step in steps]
 
 
 def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
@@ -55,13 +71,8 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
     if word in FORMS and (colon or not FORMS[word].needs_argument):
         return FORMS[word].load(reference, rest)
     folder, wanted, name = _split(os.path.expanduser(reference))
-    path = Path(folder).absolute() / CHECKPOINTS
-    if not path.is_dir():
-        raise InputError(
-            f"checkpoint {folder}: no {CHECKPOINTS}/ folder there; expected a workdir of pretraining ({looks()})"
-        )
-    step = _pick(path, wanted, reference)
-    place = path / str(step)
+    step = _pick(_finished(folder, reference), folder, wanted, reference)
+    place = _checkpoints(folder) / str(step)
     meta = read_meta(place)
     encoder = _restore(place, meta, name, reference)
     return LoadedEncoder(reference, step, encoder, meta)
@@ -94,12 +105,26 @@ def _split(reference: str) -> tuple[str, str, str]:
     return (before, "", name) if hash_sign and before else (reference, "", "")
 
 
-def _pick(path: Path, wanted: str, reference: str) -> int:
+def _checkpoints(folder: str) -> Path:
+    return Path(folder).absolute() / CHECKPOINTS
+
+
+def _finished(folder: str, reference: str) -> list[int]:
+    """Steps of the whole checkpoints of a run."""
+    path = _checkpoints(folder)
+    if not path.is_dir():
+        raise InputError(
+            f"checkpoint {folder}: no {CHECKPOINTS}/ folder there; expected a workdir of pretraining ({looks()})"
+        )
     steps = finished(path)
     if not steps:
         raise InputError(f"checkpoint {reference}: no finished checkpoint in {path.name}/ yet")
+    return steps
+
+
+def _pick(steps: list[int], folder: str, wanted: str, reference: str) -> int:
     if wanted == "best":
-        metas = {step: read_meta(path / str(step)) for step in steps}
+        metas = {step: read_meta(_checkpoints(folder) / str(step)) for step in steps}
         known = {step: goodness(meta["metrics"], meta["best"]) for step, meta in metas.items()}
         if max(known.values()) == -math.inf:
             raise InputError(

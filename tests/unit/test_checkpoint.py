@@ -13,7 +13,7 @@ import optax
 import pytest
 
 from ssl_single_image import models
-from ssl_single_image.runs import load_encoder
+from ssl_single_image.runs import expand, load_encoder
 from ssl_single_image.runs.checkpoint import CheckpointStore, digest
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError, State
 
@@ -79,6 +79,11 @@ def test_encoder_references(tmp_path, encoder):
     assert load_encoder(f"{tmp_path}@best").step == 6
     with pytest.raises(InputError, match="no step 4; there are 3, 6, 9"):
         load_encoder(f"{tmp_path}@4")
+    assert expand(f"{tmp_path}@all") == [f"{tmp_path}@{step}" for step in (3, 6, 9)]
+    assert expand(f"{tmp_path}@all#discriminator")[0] == f"{tmp_path}@3#discriminator"
+    assert expand(f"{tmp_path}@best") == [f"{tmp_path}@best"]
+    with pytest.raises(InputError, match="nowhere: no checkpoints/ folder"):
+        expand(f"{tmp_path}/nowhere@all")
 
 
 def test_an_objective_may_name_the_metric_of_the_best(tmp_path, encoder):

@@ -261,7 +261,10 @@ def test_command_writes_its_files(tmp_path, fakes, capsys):
         (["--checkpoint="], "at least one workdir"),
         (["--checkpoint=a", "--config.epochz=1"], "did you mean epochs"),
         (["--checkpoint=a", "--config.epochs=0"], "epochs = 0"),
-        (["--checkpoint=a", "--config.kind=quadratic"], "kind = 'quadratic': unknown; there are linear"),
+        (
+            ["--checkpoint=a", "--config.kind=quadratic"],
+            "kind = 'quadratic': unknown; there are fewshot, knn, linear, ridge",
+        ),
         (["--checkpoint=a", "spare"], "'spare'"),
         ([], "--checkpoint"),
     ],

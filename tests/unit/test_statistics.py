@@ -17,7 +17,7 @@ from ssl_single_image import augment, models
 from ssl_single_image.analysis import tables
 from ssl_single_image.datasets import LabelledSet, MemorySplit
 from ssl_single_image.models.layers import ConvTrunk
-from ssl_single_image.probes import Measured, ProbeConfig, make_plan, runner, statistics
+from ssl_single_image.probes import Answers, ProbeConfig, make_plan, runner, statistics
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import Batch, EncoderVariables
 
@@ -27,7 +27,7 @@ TRAIN = 22  # not a multiple of the batch
 class Unused:
     """A program that is never run."""
 
-    def run(self, loaded: LoadedEncoder) -> Measured:
+    def run(self, loaded: LoadedEncoder) -> Answers:
         raise AssertionError
 
 

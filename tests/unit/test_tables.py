@@ -176,3 +176,51 @@ def test_gains_are_over_the_mean_of_untrained_networks_of_the_backbone():
     assert {k: v["top1"] for k, v in gains["results"][0]["layers"].items()} == {"conv1": 0.5, "conv2": 5.0}
     assert tables.gains(probe(result("runs/a", 61.0))) is None
     assert tables.gains(probe(result("random:alexnet32", 61.0))) is None
+
+
+def measured(value: float, half: float = 1.0, **more: Any) -> dict[str, Any]:
+    return {"top1": value, "top5": 100.0, "features": 5, "interval": [value - half, value + half]} | more
+
+
+def test_accuracies_stand_with_half_of_their_interval():
+    draws = measured(40.0, 0.5, over_repeats=[36.0, 44.0])
+    one = probe(
+        {"checkpoint": "a", "step": 0, "backbone": "b", "layers": {"conv1": measured(60.0), "conv2": draws}}
+    )
+    text = tables.markdown(one)
+    assert "top-1 accuracy, % ± half of the 95 % interval" in text
+    assert "| 60.0 ±1.0 | 40.0 ±4.0 |" in text  # the wider one: draws vary more than test images
+    assert "±" not in tables.markdown(one, "top5")
+    (first, second) = csv.DictReader(io.StringIO(tables.to_csv([one])))
+    assert (float(first["low"]), float(first["high"])) == (59.0, 61.0)
+    assert second["setting"] == ""
+
+
+def test_each_setting_has_a_table():
+    settings = {"1": measured(30.0), "10": measured(50.0)}
+    layers = {"conv1": settings["10"] | {"settings": settings}}
+    few = probe({"checkpoint": "a", "step": 0, "backbone": "b", "layers": layers}, setting="labels a class")
+    one, ten = (tables.markdown(each) for each in tables.by_setting(few))
+    assert "accuracy, % ± half of the 95 % interval, 1 labels a class" in one
+    assert "30.0 ±1.0" in one
+    assert "50.0 ±1.0" in ten
+    assert [row["setting"] for row in csv.DictReader(io.StringIO(tables.to_csv([few])))] == ["1", "10"]
+
+
+def test_gains_that_were_paired_by_image_are_kept():
+    trained = result("runs/a", 60.0) | {"gains": {"conv1": {"points": 2.5, "interval": [1.5, 3.5]}}}
+    gains = tables.gains(probe(trained, result("random:cifar32", 58.0)))
+    assert gains is not None
+    (only,) = gains["results"]
+    assert only["layers"] == {"conv1": {"top1": 2.5, "interval": [1.5, 3.5]}}
+    assert "+2.5 ±1.0" in tables.markdown(gains)
+
+
+def test_more_seeds_or_fewer_layers_are_the_same_recipe():
+    merged = tables.merge(
+        [
+            recorded(result("a", 50.0), config={"seeds": 3, "options": {}}),
+            recorded(result("b", 50.0), config={"layers": ["conv1"]}),
+        ]
+    )
+    assert len(merged) == 1

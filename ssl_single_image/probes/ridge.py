@@ -1,0 +1,134 @@
+"""Ridge probes: linear classifiers in closed form, the quick first look at an encoder.
+
+The targets are the labels as one-hot vectors, less the share of each class. A part of the training images is held out
+to choose the penalty. The classifier is then fitted to all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.linalg import cho_factor, cho_solve
+from jaxtyping import Array, Float
+
+from ssl_single_image import augment
+from ssl_single_image.errors import InputError
+from ssl_single_image.probes import linear
+from ssl_single_image.probes.blocks import over_blocks, sum_over_blocks
+from ssl_single_image.probes.closed import Closed, Outcome
+from ssl_single_image.probes.kinds import Kind, places
+from ssl_single_image.schema import Section, Within
+
+if TYPE_CHECKING:
+    from ssl_single_image.probes.plan import ProbePlan
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Section):
+    """Options of ridge probes.
+
+    Attributes:
+      penalties: what a unit of the weights' squared norm costs, as multiples of the number of training images.
+      held_out: the share of training images that chooses among them.
+    """
+
+    TITLE = "options"
+
+    penalties: Annotated[tuple[float, ...], Within(0, ends="(]")] = (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
+    held_out: Annotated[float, Within(0, 1, "()")] = 0.1
+
+    def check(self) -> None:
+        if not self.penalties:
+            raise InputError("options.penalties = (): give one at least")
+
+
+class Sums(NamedTuple):
+    """Over images: of the outer products of their features, and of features with targets."""
+
+    gram: Float[Array, "F F"]
+    target: Float[Array, "F classes"]
+
+
+class Weights(NamedTuple):
+    """Of a linear classifier of standardised features."""
+
+    kernel: Float[Array, "F classes"]
+    bias: Float[Array, " classes"]
+
+
+def make(plan: ProbePlan, setup: linear.Setup) -> Closed:
+    """The program for encoders of one spec."""
+    return Closed(plan, setup, functools.partial(classify, setup, plan.config.options, plan.train_images))
+
+
+def classify(
+    setup: linear.Setup,
+    options: Options,
+    images: int,
+    train: linear.Labelled,
+    test: linear.Labelled,
+    key: jax.Array,
+    statistics: linear.Moments,
+) -> Outcome:
+    """Fits a classifier to `images` training images, the rest of the rows are padding; see `closed.Classify`."""
+    weights, penalty, score = fit(setup, options, images, train, key, statistics)
+
+    def place(block: linear.Labelled) -> jax.Array:
+        return places(_scores(weights, linear.normalise(block.features, *statistics)), block.label)
+
+    placed = over_blocks(place, test, setup.batch_size)
+    return Outcome(placed[None, None], {"penalty": penalty, "held_out_top1": 100 * score})
+
+
+def fit(
+    setup: linear.Setup,
+    options: Options,
+    images: int,
+    train: linear.Labelled,
+    key: jax.Array,
+    statistics: linear.Moments,
+) -> tuple[Weights, Float[Array, ""], Float[Array, ""]]:
+    """The classifier, its penalty, and the share of held-out images that it classified correctly with that penalty.
+
+    Of penalties that do equally well the largest is taken.
+    """
+    held = min(max(1, round(options.held_out * images)), images - 1)
+    rows = augment.permute_index(key, jnp.arange(held, dtype=jnp.uint32), images).astype(jnp.int32)
+    apart = linear.Labelled(train.features[rows], train.label[rows])
+    share = jax.nn.one_hot(train.label, setup.classes).sum(0) / images  # padding is of no class
+
+    def sums(block: linear.Labelled) -> Sums:
+        valid = (block.label >= 0)[:, None]
+        x = jnp.where(valid, linear.normalise(block.features, *statistics), 0)
+        target = jnp.where(valid, jax.nn.one_hot(block.label, setup.classes, dtype=x.dtype) - share[None], 0)
+        return Sums(x.T @ x, x.T @ target)
+
+    everything = sum_over_blocks(sums, train, setup.batch_size)
+    kept = jax.tree.map(jnp.subtract, everything, sums(apart))
+    x = linear.normalise(apart.features, *statistics)
+
+    def score(penalty: jax.Array) -> jax.Array:
+        weights = _solve(kept, penalty * (images - held), share)
+        return (_scores(weights, x).argmax(-1) == apart.label).mean(dtype=x.dtype)
+
+    penalties = jnp.asarray(sorted(options.penalties, reverse=True), x.dtype)
+    scores = lax.map(score, penalties)
+    best = scores.argmax()
+    return _solve(everything, penalties[best] * images, share), penalties[best], scores[best]
+
+
+def _solve(sums: Sums, penalty: jax.Array, share: jax.Array) -> Weights:
+    ridge = sums.gram + penalty * jnp.eye(len(sums.gram), dtype=sums.gram.dtype)
+    return Weights(cho_solve(cho_factor(ridge), sums.target), share)
+
+
+def _scores(weights: Weights, x: Float[Array, "B F"]) -> Float[Array, "B classes"]:
+    return x @ weights.kernel + weights.bias[None]
+
+
+KIND = Kind(make, "ridge probes", options=Options)
