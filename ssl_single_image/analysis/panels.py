@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 
-KINDS = ("train", "eval", "refresh")
+KINDS = ("train", "eval", "probe", "refresh")
 """What metrics are of."""
 FIRST = ("loss", "accuracy")
 LAST = ("grad_norm", "learning_rate", "warning", "seconds", "share_of_time")

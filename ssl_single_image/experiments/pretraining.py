@@ -16,7 +16,7 @@ from ssl_single_image import augment, datasets, images, parallel
 from ssl_single_image.analysis import crops, grids
 from ssl_single_image.datasets.base import padded
 from ssl_single_image.errors import InputError
-from ssl_single_image.experiments import configs
+from ssl_single_image.experiments import configs, online
 from ssl_single_image.experiments.results import Run
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.keys import Stream, stream
@@ -29,6 +29,9 @@ FREE = (
     "log_every",
     "eval_every",
     "eval_batches",
+    "probe_every",
+    "probe_dataset",
+    "probe_images",
     "checkpoint_every",
     "keep",
     "data_dir",
@@ -62,6 +65,7 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
     data, classes, origin = _labelled(settings, used) if settings.entry.labelled else _single_image(settings)
     objective = settings.entry.make(settings.setup(classes))
     record = settings.to_config() | {"inputs": origin}
+    quick = online.QuickProbe(settings) if settings.probe_every else None
     with workdir.held(place, lambda: _claim(place, record)):
         loop.train(
             objective,
@@ -73,6 +77,7 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
             schedule=settings.schedule,
             devices=used,
             draw=_drawing(objective, data.example, settings.seed),
+            probe=quick,
             started=lambda: _draw_crops(settings, place),
         )
     logging.info("complete: %d steps in %s", settings.steps, place)

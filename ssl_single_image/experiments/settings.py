@@ -40,6 +40,8 @@ class PretrainConfig(PretrainPlan):
       sync_batch_norm: batch statistics over the global batch; False: per device.
       dtype: type of the computation; "auto" is bfloat16 on GPUs and TPUs and float32 on CPUs.
       eval_batches: number of batches in an evaluation; 0: all of a labelled set.
+      probe_dataset: the labelled set of the quick probes that `probe_every` asks for.
+      probe_images: how many of its training images they use, and half as many test images; 0: all.
 
     Raises:
       InputError: an unknown name, a value out of range, or fields that contradict each other.
@@ -62,6 +64,8 @@ class PretrainConfig(PretrainPlan):
     sync_batch_norm: bool = True
     dtype: Annotated[str, OneOf("auto", "float32", "bfloat16")] = "auto"
     eval_batches: Annotated[int, Within(0)] = 4
+    probe_dataset: Annotated[str, Told(datasets.FORMS)] = "photos"
+    probe_images: Annotated[int, Within(0)] = 4000
 
     def check(self) -> None:
         super().check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import sys
 import time
@@ -12,6 +13,18 @@ import jax
 from absl import logging
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
+
+_SILENT: contextvars.ContextVar[bool] = contextvars.ContextVar("silent", default=False)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Nothing below shows how far it is: for work that belongs to a step of other work."""
+    token = _SILENT.set(True)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 def progress_bar(total: int, done: int, unit: str) -> tqdm:
@@ -25,7 +38,7 @@ def progress_bar(total: int, done: int, unit: str) -> tqdm:
         unit=f" {unit}",
         unit_scale=True,
         dynamic_ncols=True,
-        disable=jax.process_index() != 0,
+        disable=jax.process_index() != 0 or _SILENT.get(),
         **({} if _moves() else {"file": _Nowhere()}),
     )
 
@@ -46,7 +59,7 @@ def waiting(what: str, bar: tqdm | None = None, *, done: str = "") -> Iterator[N
     Where no line moves, nothing is said, unless `done` is given: then one line of the log says that it begins, and
     another that it is `done`, and in how many seconds.
     """
-    if jax.process_index() != 0:
+    if jax.process_index() != 0 or _SILENT.get():
         yield
     elif not _moves():
         start = time.perf_counter()

@@ -24,7 +24,7 @@ from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.runs.signals import Stopped, StopRequest, stop_on_signal
 from ssl_single_image.training.clock import Clock
 from ssl_single_image.training.plan import Data, PretrainPlan
-from ssl_single_image.types import Halted, InputError, Metrics, Objective, PyTree, State
+from ssl_single_image.types import EncoderVariables, Halted, InputError, Metrics, Objective, PyTree, State
 
 __all__ = ["Data", "Diverged", "Draw", "PretrainPlan", "Stopped", "train"]
 
@@ -34,6 +34,8 @@ IN_FLIGHT = 2
 
 Draw = Callable[[State], Mapping[str, Image.Image]]
 """State -> pictures by name."""
+Measure = Callable[[Mapping[str, EncoderVariables]], Mapping[str, float]]
+"""Encoders by name, the objective's own by "" -> metrics by name."""
 
 
 class Diverged(Halted):
@@ -51,6 +53,7 @@ def train(
     schedule: optax.Schedule | None = None,
     devices: Sequence[jax.Device] | None = None,
     draw: Draw | None = None,
+    probe: Measure | None = None,
     started: Callable[[], None] | None = None,
 ) -> State:
     """Starts or resumes the run in `workdir` and returns its last state.
@@ -68,6 +71,7 @@ def train(
       schedule: learning rate by step, for the log.
       devices: those to use; default: all.
       draw: what to look at, made at each evaluation and at the end; None: nothing.
+      probe: measures the encoders every `plan.probe_every` steps and at the end; changes nothing of the run.
       started: called once, after the first step and what is logged or saved with it.
 
     Raises:
@@ -84,7 +88,7 @@ def train(
     with progress.waiting("making the network"):
         state = _start(objective, store, stream(seed, Stream.INIT), data.example)
     writer = metrics_lib.MetricsWriter(workdir, int(state.step))
-    run = _Run(objective, plan, data, seed, store, writer, config, schedule, devices, draw, started)
+    run = _Run(objective, plan, data, seed, store, writer, config, schedule, devices, draw, probe, started)
     try:
         with stop_on_signal() as stop:
             return run.go(state, stop)
@@ -123,6 +127,7 @@ class _Run:
     schedule: optax.Schedule | None
     devices: Sequence[jax.Device] | None
     draw: Draw | None
+    probe: Measure | None
     started: Callable[[], None] | None
     warned: dict[str, str] = dataclasses.field(default_factory=dict)
     """What was last found wrong, in training and in evaluation."""
@@ -160,18 +165,22 @@ class _Run:
                 log, save = _due(step, plan.log_every) or last, _due(step, plan.checkpoint_every) or last
                 evaluate = plan.eval_every and (_due(step, plan.eval_every) or last)
                 stopping = self._stopping(stop, log)
-                if log or save or evaluate or stopping:
+                probe = plan.probe_every and (_due(step, plan.probe_every) or last)
+                if log or save or evaluate or probe or stopping:
                     values = self._log(step, total, bar)
                     total = None
                 if evaluate:
                     with self._aside("evaluating", bar):
                         values |= self._evaluate(measure, state, step)
+                if probe and self.probe is not None:
+                    with self._aside("probing", bar):
+                        values |= self._probe(state, step)
                 if self.draw is not None and (evaluate or last) and jax.process_index() == 0:
                     with self._aside("drawing", bar):
                         self.writer.pictures(step, self.draw(state))
                 if save or stopping:
-                    others = {name: take(state) for name, take in self.objective.encoders.items()}
-                    self.store.save(state, self.objective.encoder(state), self.config, values, others)
+                    others = self._encoders(state)
+                    self.store.save(state, others.pop(""), self.config, values, others)
                 if stopping and not last:
                     self.store.wait()
                     assert stop.number is not None
@@ -275,6 +284,19 @@ class _Run:
             logging.warning("step %d: %s", step, message)
         self.warned[kind] = message
         return float(bool(message))
+
+    def _encoders(self, state: State) -> dict[str, EncoderVariables]:
+        """All that the objective offers, its own as ""."""
+        return {"": self.objective.encoder(state)} | {
+            name: take(state) for name, take in self.objective.encoders.items()
+        }
+
+    def _probe(self, state: State, step: int) -> dict[str, float]:
+        assert self.probe is not None
+        values = {f"probe/{name}": value for name, value in self.probe(self._encoders(state)).items()}
+        self.writer.write(step, values)
+        logging.info("step %d: %s", step, _listed(values))
+        return values
 
     def _evaluate(self, measure: parallel.CompiledEvaluate, state: State, step: int) -> dict[str, float]:
         key = stream(self.seed, Stream.EVALUATE)

@@ -21,6 +21,7 @@ class PretrainPlan(Section):
       log_every: steps between two logs of training metrics, which are means since the last log.
       eval_every: steps between two evaluations on held-out inputs; 0: never.
       checkpoint_every: steps between two checkpoints; there is one more at the end.
+      probe_every: steps between two quick probes of the encoder, which need labels; 0: never.
       keep: number of the newest checkpoints that are kept, beside the best one.
       steps_per_call: steps in one compiled call; must divide the others.
 
@@ -33,11 +34,12 @@ class PretrainPlan(Section):
     log_every: Annotated[int, Within(1)] = 50
     eval_every: Annotated[int, Within(0)] = 500
     checkpoint_every: Annotated[int, Within(1)] = 500
+    probe_every: Annotated[int, Within(0)] = 0
     keep: Annotated[int, Within(1)] = 3
     steps_per_call: Annotated[int, Within(1)] = 1
 
     def check(self) -> None:
-        for name in ("steps", "log_every", "eval_every", "checkpoint_every"):
+        for name in ("steps", "log_every", "eval_every", "checkpoint_every", "probe_every"):
             if getattr(self, name) % self.steps_per_call:
                 raise InputError(
                     f"{name} = {getattr(self, name)}: must be a multiple of steps_per_call, {self.steps_per_call}"
