@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ssl_single_image.analysis import figures, tables
+from ssl_single_image.analysis import figures, panels, tables
 from ssl_single_image.analysis.colours import COLOURS
 
+GAUGES = ("inversion", "agreement", "rank")
+"""First words of evaluation metrics that are drawn below the accuracies; see the gauges of BiGAN."""
 FEWEST = 3
 """Checkpoints of a run below which there is no curve to draw."""
 
@@ -30,44 +35,79 @@ def runs(probe: tables.Probe) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def picture(probe: tables.Probe) -> bytes | None:
-    """A PNG with one panel a run and one line a layer; None where no run was probed often enough.
+    """A PNG with a column for each run: accuracy of every layer, and below it the gauges of its evaluations.
 
-    Dotted lines are the untrained network of the same spec, where it was probed too.
+    Dotted lines are the untrained network of the same spec, where it was probed too. None where no run was probed often
+    enough.
     """
     found = runs(probe)
-    return figures.png(_figure(probe, found)) if found else None
+    if not found:
+        return None
+    gauges = {run: panels.arrange(_gauges(results)) for run, results in found.items()}
+    rows = 1 + max(map(len, gauges.values()))
+    heights = [3.6, *[1.9] * (rows - 1)]
+    figure = Figure(figsize=(7.2 * len(found), sum(heights)), layout="constrained")
+    grid = figure.subplots(rows, len(found), squeeze=False, height_ratios=heights)
+    for column, (run, results) in enumerate(found.items()):
+        _draw_accuracy(grid[0, column], probe, run, results)
+        for axes, panel in itertools.zip_longest(grid[1:, column], gauges[run]):
+            if panel is None:
+                axes.set_visible(False)
+                continue
+            _draw_gauges(axes, panel, results)
+            axes.sharex(grid[0, column])
+        grid[len(gauges[run]), column].set_xlabel("crops seen")
+    return figures.png(figure)
 
 
-def _figure(probe: tables.Probe, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    figure = Figure(figsize=(7.2, 3.8 * len(found)), layout="constrained")
-    for axes, (run, results) in zip(
-        figure.subplots(len(found), squeeze=False)[:, 0], found.items(), strict=True
-    ):
-        untrained = tables.untrained_of(probe, results[0])
-        for number, layer in enumerate(tables.layers({"results": results})):
-            colour = COLOURS[number % len(COLOURS)]
-            seen = [result for result in results if layer in result["layers"]]
-            values = [result["layers"][layer]["top1"] for result in seen]
-            half = [tables.half_width(result["layers"][layer]) or 0 for result in seen]
-            axes.errorbar(
-                [result["crops"] for result in seen],
-                values,
-                half,
-                color=colour,
-                marker=figures.MARKERS[number],
-                markersize=5,
-                capsize=2,
-                elinewidth=1,
-                label=layer,
-            )
-            if untrained:
-                base = sum(other[layer]["top1"] for other in untrained) / len(untrained)
-                axes.axhline(base, color=colour, linestyle=":", linewidth=1.2)
-        axes.set_xlabel("crops seen")
-        axes.set_ylabel("top-1 accuracy, %")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        dotted = "; dotted: untrained" if untrained else ""
-        axes.set_title(f"{run} on {probe['dataset']}{dotted}", loc="left", fontsize=11)
-        axes.legend(frameon=False, ncols=5, fontsize=9)
-        figures.tidy(axes)
-    return figure
+def _gauges(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of the metrics that say how healthy a run is without labels."""
+    names = {name: None for result in results for name in result.get("metrics", {})}
+    return [name for name in names if name.removeprefix("eval/").partition("_")[0] in GAUGES]
+
+
+def _draw_accuracy(axes: Axes, probe: tables.Probe, run: str, results: Sequence[Mapping[str, Any]]) -> None:
+    untrained = tables.untrained_of(probe, results[0])
+    for number, layer in enumerate(tables.layers({"results": results})):
+        colour = COLOURS[number % len(COLOURS)]
+        seen = [result for result in results if layer in result["layers"]]
+        axes.errorbar(
+            [result["crops"] for result in seen],
+            [result["layers"][layer]["top1"] for result in seen],
+            [tables.half_width(result["layers"][layer]) or 0 for result in seen],
+            color=colour,
+            marker=figures.MARKERS[number],
+            markersize=5,
+            capsize=2,
+            elinewidth=1,
+            label=layer,
+        )
+        if untrained:
+            base = sum(other[layer]["top1"] for other in untrained) / len(untrained)
+            axes.axhline(base, color=colour, linestyle=":", linewidth=1.2)
+    dotted = "; dotted: untrained" if untrained else ""
+    axes.set_title(f"{Path(run).name}, probed on {probe['dataset']}{dotted}", loc="left", fontsize=11)
+    axes.set_ylabel("top-1 accuracy, %")
+    _finish(axes)
+
+
+def _draw_gauges(axes: Axes, panel: panels.Panel, results: Sequence[Mapping[str, Any]]) -> None:
+    for number, line in enumerate(panel.lines):
+        seen = [result for result in results if line in result.get("metrics", {})]
+        axes.plot(
+            [result["crops"] for result in seen],
+            [result["metrics"][line] for result in seen],
+            color=COLOURS[number % len(COLOURS)],
+            marker=figures.MARKERS[number],
+            markersize=4,
+            label=panel.label(line).removeprefix(f"{panel.name} "),
+        )
+    axes.set_title(panel.title, loc="left", fontsize=11)
+    _finish(axes)
+
+
+def _finish(axes: Axes) -> None:
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    if len(axes.get_legend_handles_labels()[1]) > 1:
+        axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figures.tidy(axes)

@@ -89,10 +89,13 @@ def _recipe(config: probes.ProbeConfig) -> dict[str, Any]:
     return {name: value for name, value in whole.items() if name not in UNNAMED}
 
 
-def _seen(loaded: LoadedEncoder) -> dict[str, int]:
-    """How many crops, or labelled images, the encoder was trained on."""
+def _seen(loaded: LoadedEncoder) -> dict[str, Any]:
+    """How many crops, or labelled images, the encoder was trained on, and how the run was evaluated at that step."""
     batch_size = loaded.meta.get("config", {}).get("batch_size")
-    return {"crops": loaded.step * int(batch_size)} if batch_size else {}
+    found: dict[str, Any] = {"crops": loaded.step * int(batch_size)} if batch_size else {}
+    measured = loaded.meta.get("metrics", {})
+    evaluated = {name: value for name, value in measured.items() if name.startswith("eval/")}
+    return found | ({"metrics": evaluated} if evaluated else {})
 
 
 def _plain(spec: EncoderSpec) -> dict[str, Any]:

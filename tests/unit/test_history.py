@@ -27,15 +27,20 @@ def test_results_of_a_run_are_ordered_by_crops_and_kept_apart_by_encoder():
     assert [one["crops"] for one in found["runs/a"]] == [6400, 12800, 19200]
 
 
-def test_the_picture_has_a_panel_for_each_run():
-    def runs(*names: str) -> list[dict]:
-        return [
-            at(f"runs/{name}@{n}", 64 * n, 50.0 + n / 100, 40.0) for name in names for n in (100, 200, 300)
+def test_the_picture_has_a_column_for_each_run_and_a_row_for_each_gauge():
+    metrics = {"eval/inversion": 0.9, "eval/rank_conv1": 3.0, "eval/rank_conv2": 5.0, "eval/loss": 1.0}
+
+    def size(*names: str, **more: object) -> tuple[int, int]:
+        results = [
+            at(f"runs/{name}@{n}", 64 * n, 50.0 + n / 100, 40.0) | more for name in names for n in (1, 2, 3)
         ]
+        drawn = history.picture(probe(*results))
+        assert drawn
+        return Image.open(io.BytesIO(drawn)).size
 
     assert history.picture(probe(at("runs/a@100", 6400, 50.0))) is None
-    one, two = (history.picture(probe(*runs(*names))) for names in (("a",), ("a", "b")))
-    assert one
-    assert two
-    heights = [Image.open(io.BytesIO(each)).height for each in (one, two)]
-    assert heights[1] > 1.8 * heights[0]
+    plain = size("a")
+    assert size("a", "b") == (2 * plain[0], plain[1])
+    gauged = size("a", metrics=metrics)
+    assert gauged[0] == plain[0]
+    assert gauged[1] - plain[1] == 2 * (size("a", metrics={"eval/inversion": 0.9})[1] - plain[1])
