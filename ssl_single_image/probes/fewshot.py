@@ -45,7 +45,7 @@ class Options(Section):
 
     shots: Annotated[tuple[int, ...], Within(1)] = (1, 5, 10, 20)
     draws: Annotated[int, Within(1)] = 10
-    penalty: Annotated[float, Within(0, ends="(]")] = 0.1
+    penalty: Annotated[float, Within(0, ends="(]")] = 1.0
 
     def check(self) -> None:
         if not self.shots or list(self.shots) != sorted(set(self.shots)):
