@@ -140,6 +140,41 @@ def compare(
     return {name: statistics.median(values) for name, values in rates.items()}, peaks
 
 
+def start(contenders: Mapping[str, Sequence[str]]) -> tuple[dict[str, Worker], list[str]]:
+    """The workers of those that start, and a line on each of the others.
+
+    Args:
+      contenders: name -> script and its arguments.
+    """
+    workers, skipped = {}, []
+    for name, words in contenders.items():
+        try:
+            workers[name] = Worker(words)
+        except RuntimeError as error:
+            skipped.append(f"{' '.join(words[1:])}: {error}")
+    return workers, skipped
+
+
+def against_ours(
+    case: str, unit: str, rates: Mapping[str, float], peaks: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """A row for each of PyTorch's ways, its best first, from what `compare` gives; one row without it."""
+    peers = sorted((name for name in rates if name != "ours"), key=lambda name: -rates[name])
+    return [
+        {
+            "case": case,
+            "peer": f"PyTorch {peer}" if peer else "",
+            "ours": rates["ours"],
+            "theirs": rates.get(peer),
+            "ratio": rates["ours"] / rates[peer] if peer else None,
+            "unit": unit,
+            "ours_peak_mib": peaks["ours"],
+            "theirs_peak_mib": peaks.get(peer),
+        }
+        for peer in peers or [""]
+    ]
+
+
 def report(rows: Sequence[Mapping[str, Any]], as_json: bool, skipped: Sequence[str] = ()) -> None:
     """Prints the rows with what they were measured on; peak memory is that of the whole process."""
     import jax

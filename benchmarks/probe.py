@@ -14,27 +14,14 @@ import common
 from probe_peers import CONTENDERS, FEATURES
 
 
-def measure(kind: str, args: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+def measure(kind: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """The row of a kind, and who could not start."""
-    workers, skipped = {}, []
-    for contender in CONTENDERS:
-        try:
-            workers[contender] = common.Worker(["probe_peers.py", contender, kind, str(args.images)])
-        except RuntimeError as error:
-            skipped.append(f"{contender} {kind}: {error}")
+    workers, skipped = common.start(
+        {name: ["probe_peers.py", name, kind, str(args.images)] for name in CONTENDERS}
+    )
     rates, peaks = common.compare(workers, args.repeats, seconds=0.01)  # one whole probe a round
-    theirs = rates.get("PyTorch")
-    row = {
-        "case": f"{kind}, {args.images:,} training images",
-        "peer": "PyTorch" if theirs else "",
-        "ours": rates["ours"],
-        "theirs": theirs,
-        "ratio": rates["ours"] / theirs if theirs else None,
-        "unit": "images/s",
-        "ours_peak_mib": peaks["ours"],
-        "theirs_peak_mib": peaks.get("PyTorch"),
-    }
-    return row, skipped
+    case = f"{kind}, {args.images:,} training images"
+    return common.against_ours(case, "images/s", rates, peaks), skipped
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -49,8 +36,8 @@ def main() -> None:
     args = common.parse(__doc__ or "", add_flags)
     rows, skipped = [], []
     for kind in args.kinds:
-        row, left_out = measure(kind, args)
-        rows.append(row)
+        more, left_out = measure(kind, args)
+        rows += more
         skipped += left_out
     common.report(rows, args.json, skipped)
 

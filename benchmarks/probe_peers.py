@@ -157,7 +157,7 @@ def _torch_knn(x: Any, labels: Any, y: Any) -> Any:
     return torch.cat(votes)
 
 
-CONTENDERS = {"ours": ours, "PyTorch": pytorch}
+CONTENDERS = {"ours": ours, "channels_last": pytorch}
 
 
 def main() -> None:

@@ -19,29 +19,12 @@ CASES = {"small4": 32, "cifar32": 32, "nin": 32, "alexnet": 8}
 
 def measure(network: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """A row for each of PyTorch's ways, its best first, and who could not start."""
-    workers, skipped = {}, []
-    for contender in CONTENDERS:
-        try:
-            workers[contender] = common.Worker(
-                ["train_step_peers.py", contender, network, str(CASES[network])]
-            )
-        except RuntimeError as error:
-            skipped.append(f"{contender} {network}: {error}")
+    crops = CASES[network]
+    workers, skipped = common.start(
+        {name: ["train_step_peers.py", name, network, str(crops)] for name in CONTENDERS}
+    )
     rates, peaks = common.compare(workers, args.repeats, args.seconds)
-    peers = sorted((name for name in rates if name != "ours"), key=lambda name: -rates[name])
-    return [
-        {
-            "case": f"{network} B={4 * CASES[network]}",
-            "peer": f"PyTorch {peer}" if peer else "",
-            "ours": rates["ours"],
-            "theirs": rates.get(peer),
-            "ratio": rates["ours"] / rates[peer] if peer else None,
-            "unit": "images/s",
-            "ours_peak_mib": peaks["ours"],
-            "theirs_peak_mib": peaks.get(peer),
-        }
-        for peer in peers or [""]
-    ], skipped
+    return common.against_ours(f"{network} B={4 * crops}", "images/s", rates, peaks), skipped
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
