@@ -134,6 +134,8 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
     if config.batch_size > train:
         raise InputError(f"batch_size = {config.batch_size}: there are only {train} training images")
     parallel.local_batch_size(config.batch_size)
+    if config.statistics == "recomputed":
+        _check_norms(encoders)
     size = input_size(encoders, config.size)
     if config.test == "ten_crop":
         _check_ten_crop(data, size)
@@ -167,6 +169,14 @@ def _setup(config: ProbeConfig, classes: int, steps: int, spec: EncoderSpec) -> 
         crop=crop,
         test=config.test,
     )
+
+
+def _check_norms(encoders: Sequence[LoadedEncoder]) -> None:
+    without = [loaded.name for loaded in encoders if not loaded.has_batch_norm]
+    if without:
+        raise InputError(
+            f"statistics = 'recomputed': {', '.join(without)} was trained without batch norm; use running"
+        )
 
 
 def _check_ten_crop(data: LabelledSet, size: int) -> None:

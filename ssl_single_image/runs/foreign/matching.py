@@ -200,7 +200,7 @@ def _listed(options: Mapping[str, Any]) -> str:
 def refusal(found: Match, start: str) -> InputError:
     """The error that tells where a file differs from a layout."""
     network = ", ".join(filter(None, (found.layout.backbone, _listed(found.options))))
-    error = InputError(f"{start} ({network}), from which {len(found.differences)} tensors differ")
+    error = InputError(f"{start} ({network}): {len(found.differences)} tensors differ")
     error.add_note(_table(found.differences, ("tensor", "in the file", "expected")))
     return error
 

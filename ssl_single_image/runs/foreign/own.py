@@ -21,6 +21,8 @@ from ssl_single_image.types import EncoderSpec
 
 VERSION = 1
 """Of the note."""
+ORIGIN = "file"
+"""In an encoder's meta and in the note: the layout that it was read in, and whether it had batch norm."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +33,13 @@ class Note:
       spec: the encoder's.
       step: optimisation steps behind it.
       config: of the run that it comes from, {} where there was none.
+      origin: of weights that came from another program's file: what `reference.load` says of it; else {}.
     """
 
     spec: EncoderSpec
     step: int
     config: Mapping[str, Any]
+    origin: Mapping[str, Any]
 
 
 def layout(backbone: str, options: Mapping[str, Any]) -> Layout:
@@ -55,8 +59,8 @@ def layout(backbone: str, options: Mapping[str, Any]) -> Layout:
 def write_note(loaded: LoadedEncoder) -> str:
     """The note of an export, JSON."""
     spec = dataclasses.asdict(loaded.encoder.spec)
-    note = {"version": VERSION, "encoder": spec, "step": loaded.step, "config": loaded.meta.get("config", {})}
-    return json.dumps(note)
+    meta = {name: loaded.meta.get(name, {}) for name in ("config", ORIGIN)}
+    return json.dumps({"version": VERSION, "encoder": spec, "step": loaded.step, **meta})
 
 
 def read_note(contents: Contents, where: str) -> Note | None:
@@ -76,7 +80,7 @@ def read_note(contents: Contents, where: str) -> Note | None:
         if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
             raise ValueError("mean and std")
         spec = models.encoder_spec(str(stored["backbone"]), dict(stored["options"]), int(stored["size"]), mean, std)
-        return Note(spec, int(note["step"]), dict(note["config"]))
+        return Note(spec, int(note["step"]), dict(note["config"]), dict(note[ORIGIN]))
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -42,9 +42,10 @@ def load(reference: str, rest: str) -> LoadedEncoder:
         spec = models.encoder_spec(layout.backbone, found.options, 0, layout.mean, layout.std)
     spec = _with_inputs(spec, inputs, reference)
     encoder = convert.from_file(found, tensors, spec, where)
-    config = dict(note.config) if note else {}
+    if note:
+        return LoadedEncoder(reference, note.step, encoder, {"config": dict(note.config), own.ORIGIN: dict(note.origin)})
     origin = {"layout": found.layout.name, "batch_norm": found.normed}
-    return LoadedEncoder(reference, note.step if note else 0, encoder, {"config": config, "file": origin})
+    return LoadedEncoder(reference, 0, encoder, {"config": {}, own.ORIGIN: origin})
 
 
 def split(rest: str) -> tuple[str, list[str]]:
