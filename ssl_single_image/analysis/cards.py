@@ -29,13 +29,15 @@ _CARD = """\
 
 ## Input
 
-The encoder takes RGB images of {{ spec.size }} x {{ spec.size }} pixels with values in [0, 1]. It subtracts the mean of each channel and
-divides by its standard deviation:
+The encoder takes RGB images of {{ spec.size }} x {{ spec.size }} pixels with values in [0, 1].
+It subtracts the mean of each channel and divides by its standard deviation:
 
 {{ normalisation }}
 
-Loading it as below does this for you.{% if sobel %} A fixed Sobel front then takes the derivatives of the mean of the three channels.{% endif %}
-
+Loading it as below does this for you.
+{% if sobel %}
+A fixed Sobel front then takes the derivatives of the mean of the three channels.
+{% endif %}
 
 ## Source image
 
@@ -67,8 +69,8 @@ This program needs no other package{{ " but safetensors" if file.endswith(".safe
 ```python
 {{ source }}```
 
-Activations here are (n, channels, rows, columns). Flattened, they have another order than those of ssl_single_image, where channels
-come last.
+Activations here are (n, channels, rows, columns). In ssl_single_image channels come last, so flattened activations
+have another order.
 {% else %}
 The tensors have PyTorch's names and shapes. For this backbone there is no ready module.
 {% endif %}
@@ -80,7 +82,13 @@ The tensors have PyTorch's names and shapes. For this backbone there is no ready
 
 
 def card(
-    loaded: LoadedEncoder, file: str, *, dtype: str, config: Mapping[str, Any], licence: str, probe: Mapping[str, Any] | None
+    loaded: LoadedEncoder,
+    file: str,
+    *,
+    dtype: str,
+    config: Mapping[str, Any],
+    licence: str,
+    probe: Mapping[str, Any] | None,
 ) -> str:
     """The text of a model card, Markdown.
 
@@ -94,7 +102,9 @@ def card(
     """
     spec = loaded.encoder.spec
     inputs = [record for record in config.get("inputs", []) if isinstance(record, Mapping)]
-    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
     return environment.from_string(_CARD).render(
         mark=MARK,
         name=file.rpartition(".")[0],
@@ -102,7 +112,9 @@ def card(
         spec=spec,
         summary=_summary(spec, loaded.step, config),
         facts=_facts(loaded, dtype),
-        normalisation=_table(list(zip(("red", "green", "blue"), spec.mean, spec.std, strict=True)), ("channel", "mean", "std")),
+        normalisation=_table(
+            list(zip(("red", "green", "blue"), spec.mean, spec.std, strict=True)), ("channel", "mean", "std")
+        ),
         sobel=spec.options.get("sobel", False),
         sources=_sources(inputs),
         several=len(inputs) > 1,
@@ -110,17 +122,17 @@ def card(
         probe=tables.full_markdown(probe) if probe else "",
         layer=loaded.layers[-1],
         source=torch_module.source(loaded.encoder, file),
-        config=_table(list(_flat(config)), ("field", "value")) if config else "These weights come from no run of this package.",
+        config=_table(list(_flat(config)), ("field", "value"))
+        if config
+        else "These weights come from no run of this package.",
     )
 
 
 def _summary(spec: EncoderSpec, step: int, config: Mapping[str, Any]) -> str:
     if not config:
         return f"The convolutional trunk of `{spec.backbone}`."
-    return (
-        f"The convolutional trunk of `{spec.backbone}`, pretrained by `{config.get('objective', 'an unknown objective')}`"
-        f" for {step:,} steps on crops of `{config.get('source', 'an unknown source')}`."
-    )
+    by, source = (config.get(field, "unknown") for field in ("objective", "source"))
+    return f"The convolutional trunk of `{spec.backbone}`, pretrained by `{by}` for {step:,} steps on `{source}`."
 
 
 def _facts(loaded: LoadedEncoder, dtype: str) -> str:

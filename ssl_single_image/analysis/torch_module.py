@@ -71,7 +71,9 @@ def source(encoder: EncoderVariables, file: str) -> str:
     trunk = models.build_backbone(spec.backbone, spec.options)
     if not isinstance(trunk, models.ConvTrunk):
         return ""
-    environment = jinja2.Environment(trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+    )
     return environment.from_string(_SOURCE).render(
         size=spec.size,
         layers=_layers(trunk, encoder.params),
@@ -86,7 +88,7 @@ def source(encoder: EncoderVariables, file: str) -> str:
 
 
 def _layers(trunk: models.ConvTrunk, params: PyTree) -> list[tuple[object, ...]]:
-    found = []
+    found: list[tuple[object, ...]] = []
     for number, layer in enumerate(trunk.layers, 1):
         conv = params[f"conv{number}"]
         pool = "None"
@@ -96,6 +98,15 @@ def _layers(trunk: models.ConvTrunk, params: PyTree) -> list[tuple[object, ...]]
             pool = f"nn.{kind}({', '.join(map(str, (window, stride, *padding)))})"
         inputs, outputs = conv["kernel"].shape[2:]
         found.append(
-            (inputs, outputs, layer.kernel, layer.stride, layer.padding, "bias" in conv, f"bn{number}" in params, pool)
+            (
+                inputs,
+                outputs,
+                layer.kernel,
+                layer.stride,
+                layer.padding,
+                "bias" in conv,
+                f"bn{number}" in params,
+                pool,
+            )
         )
     return found

@@ -127,7 +127,11 @@ def _export(flag_values: flags.FlagValues) -> None:
         "Encoder to export: WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED] or"
         " file:PATH[,layout=NAME][,OPTION=VALUE].",
     )
-    text("out", None, "File to write: NAME.safetensors, or NAME.pth for torch.load. NAME.md gets the model card.")
+    text(
+        "out",
+        None,
+        "File to write: NAME.safetensors, or NAME.pth for torch.load. NAME.md gets the model card.",
+    )
     text("dtype", "float32", "Type of the numbers: float32 or float16.")
     text("licence", "", "Licence of the source image, for the card. That of a built-in photograph is known.")
     text("probe", None, "A probe.json that measured the encoder; its table goes into the card.")

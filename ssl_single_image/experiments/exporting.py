@@ -39,8 +39,8 @@ def export_encoder(
 ) -> Path:
     """Writes an encoder's weights as a file for other programs, and a model card NAME.md beside it.
 
-    The file holds the trunk with its batch-norm statistics, and a note with the encoder's spec and the config of its run.
-    `load_encoder("file:PATH")` gives the encoder back: in float32 with the same bits. Of paths in the config only the
+    The file holds the trunk with its batch-norm statistics, and a note with the encoder's spec and its run's config.
+    `load_encoder("file:PATH")` gives the encoder back, in float32 with the same bits. Of paths in the config only the
     last part is written.
 
     Args:
@@ -70,7 +70,12 @@ def export_encoder(
     published = dataclasses.replace(loaded, meta=loaded.meta | {"config": config})
     tensors = _as(convert.to_file(loaded.encoder), dtype, loaded.name)
     text = cards.card(
-        published, target.name, dtype=dtype, config=config, licence=licence or _known_licence(config), probe=measured
+        published,
+        target.name,
+        dtype=dtype,
+        config=config,
+        licence=licence or _known_licence(config),
+        probe=measured,
     )
     workdir.make(target.parent)
     _check_free(target)
@@ -133,9 +138,13 @@ def _check_free(target: Path) -> None:
     """
     card = target.with_suffix(".md")
     if card.exists() and not card.read_bytes().startswith(cards.MARK.encode()):
-        raise InputError(f"{card}: is no model card of an export, and would be overwritten; give another --out")
+        raise InputError(
+            f"{card}: is no model card of an export, and would be overwritten; give another --out"
+        )
     if target.exists() and not _is_export(target):
-        raise InputError(f"{target}: is no export of this package, and would be overwritten; give another --out")
+        raise InputError(
+            f"{target}: is no export of this package, and would be overwritten; give another --out"
+        )
 
 
 def _is_export(path: Path) -> bool:

@@ -29,8 +29,8 @@ class LoadedEncoder:
       name: the reference it was loaded by.
       step: optimisation steps behind it; 0 for an untrained one.
       encoder: spec and variables.
-      meta: with "config", the resolved config of its run ({} for an untrained one); and "file" for one that was read from
-        a file of weights, with the "layout" of the file and whether its network had "batch_norm".
+      meta: with "config", the resolved config of its run ({} for an untrained one). Weights of another program have
+        "file" too: the "layout" of the file, and whether its network had "batch_norm".
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""AlexNet of PyTorch-style weights in NumPy: convolution as a sum over windows, channels first, as PyTorch defines it."""
+"""AlexNet in NumPy with weights in PyTorch's form: channels first, convolution as a sum over windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ STRIDES, PADDINGS, POOLED = (4, 1, 1, 1, 1), (2, 2, 1, 1, 1), (1, 2, 5)
 BIG, SMALL = (96, 256, 384, 384, 256), (64, 192, 384, 256, 256)
 """Channels of DeepCluster's network, and of RotNet's and torchvision's."""
 SOBEL = {
-    "weight": np.array([[[[1, 0, -1], [2, 0, -2], [1, 0, -1]]], [[[1, 2, 1], [0, 0, 0], [-1, -2, -1]]]], np.float32),
+    "weight": np.array(
+        [[[[1, 0, -1], [2, 0, -2], [1, 0, -1]]], [[[1, 2, 1], [0, 0, 0], [-1, -2, -1]]]], np.float32
+    ),
     "grey": np.full((1, 3, 1, 1), 1 / 3, np.float32),
 }
 
@@ -52,7 +54,7 @@ def draw(
             found[f"{prefix}.bias"] = rng.normal(0, 0.3, outputs).astype(np.float32)
             found[f"{prefix}.running_mean"] = rng.normal(0, 0.3, outputs).astype(np.float32)
             found[f"{prefix}.running_var"] = rng.uniform(0.3, 2, outputs).astype(np.float32)
-            found[f"{prefix}.num_batches_tracked"] = np.int64(1000)
+            found[f"{prefix}.num_batches_tracked"] = np.array(1000)
         inputs = outputs
     return found
 
@@ -76,7 +78,8 @@ def activations(
         x = x + columns(weights.get(f"{name}.bias", 0 * weights[f"{name}.weight"][:, 0, 0, 0]))
         if norms:
             scale, bias, mean, var = (
-                columns(weights[f"{norms[number]}.{part}"]) for part in ("weight", "bias", "running_mean", "running_var")
+                columns(weights[f"{norms[number]}.{part}"])
+                for part in ("weight", "bias", "running_mean", "running_var")
             )
             x = (x - mean) / np.sqrt(var + epsilon) * scale + bias
         x = np.maximum(x, 0)

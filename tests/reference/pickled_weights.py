@@ -36,7 +36,7 @@ class TensorOf:
     """A tensor in a storage."""
 
     def __init__(self, storage: Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...]):
-        self.parts = (storage, offset, shape, strides, False, collections.OrderedDict())
+        self.parts: Any = (storage, offset, shape, strides, False, collections.OrderedDict())
 
     def __reduce__(self) -> Any:
         return sys.modules["torch._utils"]._rebuild_tensor_v2, self.parts

@@ -1,4 +1,4 @@
-"""Exports of encoders: the same bits come back, the card tells what the file is, and nothing of others is overwritten."""
+"""Exports of encoders: the same bits come back, the card tells what they are, nothing of others is overwritten."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.runs.foreign import files
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "alexnet": {"variant": "bigan", "sobel": True},
     "alexnet32": {"slope": 0.2, "first_norm": False},
     "dcgan32": {"kernel": 4},
     "nin": {},
 }
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "objective": "rotnet",
     "source": "builtin:coffee",
     "steps": 7,
@@ -82,14 +82,18 @@ def test_names_and_shapes_are_those_of_pytorch(tmp_path: Path) -> None:
     contents = files.read(str(ssi.export_encoder(sent, tmp_path / "net.pth")))
     weight = contents.tensors["conv2.weight"]
     assert weight.shape == (128, 64, 3, 3)
-    np.testing.assert_array_equal(weight.read()[5, 6, 1, 2], sent.encoder.params["conv2"]["kernel"][1, 2, 6, 5])
+    np.testing.assert_array_equal(
+        weight.read()[5, 6, 1, 2], sent.encoder.params["conv2"]["kernel"][1, 2, 6, 5]
+    )
     assert {name for name in contents.tensors if name.startswith(("conv1", "bn1", "conv2", "bn2"))} == {
         "conv1.weight",
         "conv1.bias",
         "conv2.weight",
         *(f"bn2.{part}" for part in ("weight", "bias", "running_mean", "running_var")),
     }
-    np.testing.assert_array_equal(contents.tensors["bn2.running_var"].read(), sent.encoder.batch_stats["bn2"]["var"])
+    np.testing.assert_array_equal(
+        contents.tensors["bn2.running_var"].read(), sent.encoder.batch_stats["bn2"]["var"]
+    )
 
 
 def test_float16_is_the_rounded_encoder(tmp_path: Path) -> None:
@@ -117,7 +121,7 @@ def test_the_card_tells_what_the_file_is(tmp_path: Path) -> None:
     assert text.startswith(cards.MARK)
     for part in (
         "# net\n",
-        "pretrained by `rotnet` for 7 steps on crops of `builtin:coffee`",
+        "pretrained by `rotnet` for 7 steps on `builtin:coffee`",
         "`slope=0.2`, `first_norm=False`",
         "16 x 16 pixels",
         "5a" * 32,
@@ -145,7 +149,11 @@ def test_the_card_takes_the_licence_that_is_given(tmp_path: Path) -> None:
 
 
 def test_folders_of_the_users_machine_are_not_published(tmp_path: Path) -> None:
-    own = {**CONFIG, "source": "/home/me/cat.jpg", "inputs": [{"name": "/home/me/cat.jpg", "shape": [3, 4, 3]}]}
+    own = {
+        **CONFIG,
+        "source": "/home/me/cat.jpg",
+        "inputs": [{"name": "/home/me/cat.jpg", "shape": [3, 4, 3]}],
+    }
     path = ssi.export_encoder(encoder("alexnet32", **own), tmp_path / "net.pth")
     assert b"/home/me" not in path.read_bytes() + path.with_suffix(".md").read_bytes()
     assert ssi.load_encoder(f"file:{path}").meta["config"]["source"] == "cat.jpg"
@@ -212,7 +220,11 @@ def test_a_probe_of_another_encoder_is_refused(tmp_path: Path, step: int, backbo
 def test_a_damaged_note_is_refused(tmp_path: Path, note: str, message: str) -> None:
     from safetensors.numpy import save_file
 
-    save_file({"conv1.weight": np.zeros((2, 3, 3, 3), np.float32)}, tmp_path / "net.safetensors", {"ssl_single_image": note})
+    save_file(
+        {"conv1.weight": np.zeros((2, 3, 3, 3), np.float32)},
+        tmp_path / "net.safetensors",
+        {"ssl_single_image": note},
+    )
     with pytest.raises(InputError, match=message):
         ssi.load_encoder(f"file:{tmp_path / 'net.safetensors'}")
 
@@ -238,7 +250,9 @@ def test_an_export_without_its_note_needs_the_network(tmp_path: Path) -> None:
 
 def test_statistics_of_a_network_without_batch_norm_are_not_recomputed(tmp_path: Path) -> None:
     sent = encoder("alexnet32")
-    plain = LoadedEncoder(sent.name, 0, sent.encoder, {"config": {}, "file": {"layout": "torchvision", "batch_norm": False}})
+    plain = LoadedEncoder(
+        sent.name, 0, sent.encoder, {"config": {}, "file": {"layout": "torchvision", "batch_norm": False}}
+    )
     path = ssi.export_encoder(plain, tmp_path / "net.pth")
     back = ssi.load_encoder(f"file:{path}")
     assert not back.has_batch_norm
@@ -255,7 +269,10 @@ def test_the_command_writes_both_files_and_refuses_in_one_line(
     assert run_cli.call(words, tmp_path) == 0
     assert capsys.readouterr().out == "out/net.pth\n"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["net.md", "net.pth"]
-    assert run_cli.call(["export", "--checkpoint=file:out/net.pth", "--out=out/again.safetensors"], tmp_path) == 0
+    assert (
+        run_cli.call(["export", "--checkpoint=file:out/net.pth", "--out=out/again.safetensors"], tmp_path)
+        == 0
+    )
     capsys.readouterr()
     for words, message in (
         (["export", "--out=net.pth"], "--checkpoint"),
@@ -269,12 +286,19 @@ def test_the_command_writes_both_files_and_refuses_in_one_line(
         assert error.count("\n") == 1
 
 
-def test_a_probe_takes_a_file_among_its_references(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_probe_takes_a_file_among_its_references(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """And shows where it differs from every layout, below the line."""
     from safetensors.numpy import save_file
 
     save_file({"features.0.weight": np.zeros((64, 3, 11, 11), np.float32)}, tmp_path / "net.pth")
-    words = ["probe", "--config=photos", "--checkpoint=random:alexnet,file:net.pth,layout=torchvision", "--workdir=p"]
+    words = [
+        "probe",
+        "--config=photos",
+        "--checkpoint=random:alexnet,file:net.pth,layout=torchvision",
+        "--workdir=p",
+    ]
     assert run_cli.call(words, tmp_path) == 2
     lines = capsys.readouterr().err.splitlines()
     assert "does not fit the layout torchvision" in lines[0]

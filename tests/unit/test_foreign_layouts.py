@@ -1,7 +1,7 @@
 """Networks of other programs give the activations that they gave there, layer by layer; what does not fit is refused.
 
-The reference is NumPy's, in float64 (`reference.numpy_alexnet`). Activations agree to 1e-4 of a layer's largest one: float32
-sums of up to 3,456 products round at about 1e-6, in an order that depends on the processor.
+The reference is NumPy's, in float64 (`reference.numpy_alexnet`). Activations agree to 1e-4 of a layer's largest one:
+float32 sums of up to 3,456 products round at about 1e-6, in an order that depends on the processor.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ SIDE = 63
 """The smallest input of AlexNet."""
 MEAN, STD = np.array(models.MEAN), np.array(models.STD)
 TOLERANCE = 1e-4
-FEATURES, FEATURE_NORMS = [f"features.{i}" for i in (0, 4, 8, 11, 14)], [f"features.{i}" for i in (1, 5, 9, 12, 15)]
+FEATURES, FEATURE_NORMS = (
+    [f"features.{i}" for i in (0, 4, 8, 11, 14)],
+    [f"features.{i}" for i in (1, 5, 9, 12, 15)],
+)
 PLAIN = [f"features.{i}" for i in (0, 3, 6, 8, 10)]
 BLOCKS = [f"_feature_blocks.{i}.0" for i in (0, 2, 4, 5, 6)]
 BLOCK_NORMS = [name[:-1] + "1" for name in BLOCKS]
@@ -45,7 +48,10 @@ FRONT = {
 def head(prefix: str, *numbers: int, outputs: int = 4) -> numpy_net.Arrays:
     """Fully connected layers; their sizes do not matter, because they are not loaded."""
     found = {f"{prefix}.{i}.weight": np.zeros((2, 3), np.float32) for i in numbers}
-    return found | {"top_layer.weight": np.zeros((outputs, 2), np.float32), "top_layer.bias": np.zeros(outputs, np.float32)}
+    return found | {
+        "top_layer.weight": np.zeros((outputs, 2), np.float32),
+        "top_layer.bias": np.zeros(outputs, np.float32),
+    }
 
 
 def front(prefix: str) -> numpy_net.Arrays:
@@ -82,15 +88,45 @@ SOBEL = front("sobel.")
 PROBES = {"probes.0.2.weight": np.zeros((10, 2, 3, 3), np.float32)}
 BN_HEAD = head("classifier", 0, 1, 3, 4) | {"top_layer0.weight": np.zeros((9, 2), np.float32)}
 CASES = {
-    "deepcluster": Case("deepcluster", BIG, FEATURES, FEATURE_NORMS, "deepcluster", True, True, SOBEL | head("classifier", 1, 4)),
-    "deepcluster on RGB": Case("deepcluster", BIG, FEATURES, FEATURE_NORMS, "deepcluster", False, True, head("classifier", 1, 4)),
-    "deepcluster without biases": Case("deepcluster", BIG, FEATURES, FEATURE_NORMS, "deepcluster", False, False),
-    "linear-probes big": Case("linear-probes", BIG, FEATURES, FEATURE_NORMS, "deepcluster", False, True, BN_HEAD),
-    "linear-probes small": Case("linear-probes", SMALL, FEATURES, FEATURE_NORMS, "rotnet", False, True, head("classifier", 1, 4)),
-    "linear-probes small sobel": Case("linear-probes", SMALL, FEATURES, FEATURE_NORMS, "rotnet", True, True, SOBEL),
+    "deepcluster": Case(
+        "deepcluster",
+        BIG,
+        FEATURES,
+        FEATURE_NORMS,
+        "deepcluster",
+        True,
+        True,
+        SOBEL | head("classifier", 1, 4),
+    ),
+    "deepcluster on RGB": Case(
+        "deepcluster", BIG, FEATURES, FEATURE_NORMS, "deepcluster", False, True, head("classifier", 1, 4)
+    ),
+    "deepcluster without biases": Case(
+        "deepcluster", BIG, FEATURES, FEATURE_NORMS, "deepcluster", False, False
+    ),
+    "linear-probes big": Case(
+        "linear-probes", BIG, FEATURES, FEATURE_NORMS, "deepcluster", False, True, BN_HEAD
+    ),
+    "linear-probes small": Case(
+        "linear-probes", SMALL, FEATURES, FEATURE_NORMS, "rotnet", False, True, head("classifier", 1, 4)
+    ),
+    "linear-probes small sobel": Case(
+        "linear-probes", SMALL, FEATURES, FEATURE_NORMS, "rotnet", True, True, SOBEL
+    ),
     "probed": Case("probed", BIG, trunk(0), [], "deepcluster", False, True, PROBES),
-    "probed-sobel": Case("probed-sobel", BIG, trunk(2), [], "deepcluster", True, True, PROBES | front("trunk.")),
-    "rotnet": Case("rotnet", SMALL, BLOCKS, BLOCK_NORMS, "rotnet", False, True, {"_feature_blocks.9.0.weight": np.ones((4, 2), "f")}),
+    "probed-sobel": Case(
+        "probed-sobel", BIG, trunk(2), [], "deepcluster", True, True, PROBES | front("trunk.")
+    ),
+    "rotnet": Case(
+        "rotnet",
+        SMALL,
+        BLOCKS,
+        BLOCK_NORMS,
+        "rotnet",
+        False,
+        True,
+        {"_feature_blocks.9.0.weight": np.ones((4, 2), "f")},
+    ),
     "rotnet without biases": Case("rotnet", SMALL, BLOCKS, BLOCK_NORMS, "rotnet", False, False),
     "rotnet without batch norm": Case("rotnet", SMALL, BLOCKS, [], "rotnet"),
     "torchvision": Case("torchvision", SMALL, PLAIN, [], "rotnet", False, True, head("classifier", 1, 4, 6)),
@@ -116,7 +152,10 @@ def activations(loaded: LoadedEncoder, x: np.ndarray) -> dict[str, np.ndarray]:
     def encode(variables: Any, x: jax.Array) -> Any:
         return backbone.apply(variables, augment.normalise(x, spec.mean, spec.std), train=False)[1]
 
-    return {name: np.asarray(value) for name, value in encode(variables_of(loaded.encoder), jnp.asarray(x)).items()}
+    return {
+        name: np.asarray(value)
+        for name, value in encode(variables_of(loaded.encoder), jnp.asarray(x)).items()
+    }
 
 
 def expected(case: Case, x: np.ndarray, mean: Any = MEAN, std: Any = STD, **options: Any) -> list[np.ndarray]:
@@ -163,14 +202,18 @@ def test_the_input_is_normalised_as_the_reference_says(tmp_path: Path) -> None:
         assert loaded.encoder.spec.mean == tuple(np.broadcast_to(mean, 3))
 
 
-def test_another_epsilon_is_folded_into_the_variances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_epsilon_is_folded_into_the_variances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = CASES["deepcluster on RGB"]
     other = dataclasses.replace(layouts.LAYOUTS["deepcluster"], epsilon=0.1)
     monkeypatch.setitem(layouts.LAYOUTS, "deepcluster", other)
     reference = save(tmp_path / "net.pth", case.saved)
     loaded = ssi.load_encoder(f"{reference},layout=deepcluster,size={SIDE}")
     check(activations(loaded, pixels()), expected(case, pixels(), epsilon=0.1))
-    with pytest.raises(InputError, match="fits several layouts, choose one by layout=NAME: deepcluster, linear-probes"):
+    with pytest.raises(
+        InputError, match="fits several layouts, choose one by layout=NAME: deepcluster, linear-probes"
+    ):
         ssi.load_encoder(reference)
 
 
@@ -191,7 +234,9 @@ def test_names_of_data_parallel_are_known(tmp_path: Path, place: str) -> None:
     arrays = {change(name): value for name, value in case.saved.items()}
     reference = save(tmp_path / "net.pth", arrays, arch="alexnet", epoch=500)
     plain = ssi.load_encoder(save(tmp_path / "plain.pth", case.saved))
-    jax.tree.map(np.testing.assert_array_equal, ssi.load_encoder(reference).encoder.params, plain.encoder.params)
+    jax.tree.map(
+        np.testing.assert_array_equal, ssi.load_encoder(reference).encoder.params, plain.encoder.params
+    )
     with pytest.raises(InputError, match=r"has features\.0\.weight twice"):
         ssi.load_encoder(save(tmp_path / "both.pth", arrays | case.saved))
 
@@ -207,11 +252,15 @@ def test_other_types_and_formats_give_the_same_network(tmp_path: Path, kind: str
         reference = save(tmp_path / "net.pth", {name: value.astype(kind) for name, value in rounded.items()})
     kernel = ssi.load_encoder(reference).encoder.params["conv3"]["kernel"]
     assert kernel.dtype == jnp.float32
-    np.testing.assert_array_equal(kernel[1, 2, 3], rounded["features.6.weight"][:, 3, 1, 2].astype(np.float32))
+    np.testing.assert_array_equal(
+        kernel[1, 2, 3], rounded["features.6.weight"][:, 3, 1, 2].astype(np.float32)
+    )
 
 
 def changed(case: Case, **arrays: np.ndarray | None) -> numpy_net.Arrays:
-    whole = case.saved | {name.replace("__", "."): value for name, value in arrays.items() if value is not None}
+    whole = case.saved | {
+        name.replace("__", "."): value for name, value in arrays.items() if value is not None
+    }
     gone = {name.replace("__", ".") for name, value in arrays.items() if value is None}
     return {name: value for name, value in whole.items() if name not in gone}
 
@@ -276,7 +325,9 @@ def test_values_that_no_network_has_are_named(tmp_path: Path, name: str, value: 
 def test_numbers_beyond_float32_and_whole_numbers_are_refused(tmp_path: Path) -> None:
     case = CASES["torchvision"]
     huge = case.weights["features.0.bias"].astype(np.float64) * 1e200
-    with pytest.raises(InputError, match=r"features\.0\.bias has NaN or infinite values, or values beyond float32"):
+    with pytest.raises(
+        InputError, match=r"features\.0\.bias has NaN or infinite values, or values beyond float32"
+    ):
         ssi.load_encoder(save(tmp_path / "net.pth", changed(case, features__0__bias=huge)))
     whole = np.ones(64, np.int64)
     with pytest.raises(InputError, match=r"features\.0\.bias holds int64, expected floats"):
@@ -288,7 +339,10 @@ def test_numbers_beyond_float32_and_whole_numbers_are_refused(tmp_path: Path) ->
     [
         ("layout=alexnet", "layout = 'alexnet': unknown"),
         ("layout=rotnet", "does not fit the layout rotnet"),
-        ("layout=rotnet,sobel=true", "sobel=True suits no layout; their options are variant=rotnet, sobel=False"),
+        (
+            "layout=rotnet,sobel=true",
+            "sobel=True suits no layout; their options are variant=rotnet, sobel=False",
+        ),
         ("sobel=true", "fits no layout; the nearest is torchvision"),
         ("colour=7", "colour=7 suits no layout"),
         ("layout=torchvision,backbone=nin", "layout=torchvision is of the backbone alexnet, not nin"),
@@ -311,7 +365,11 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path, options: str, messa
 def test_names_with_commas_and_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     save(tmp_path / "a,b=c.pth", CASES["torchvision"].saved)
-    for reference in ("file:~/a,b=c.pth", "file:~/a,b=c.pth,layout=torchvision", "file:~/a,b=c.pth,sobel=false"):
+    for reference in (
+        "file:~/a,b=c.pth",
+        "file:~/a,b=c.pth,layout=torchvision",
+        "file:~/a,b=c.pth,sobel=false",
+    ):
         assert ssi.load_encoder(reference).encoder.spec.backbone == "alexnet"
     assert "No such file" in str(refused("file:~/none.pth,layout=torchvision"))
     assert "is a folder" in str(refused("file:"))

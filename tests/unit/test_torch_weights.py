@@ -31,7 +31,10 @@ def features(channels: Sequence[int], norm: bool, inputs: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for number, outputs in enumerate(channels):
         kernel, stride, padding = ((11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1))[number]
-        layers += [nn.Conv2d(inputs, outputs, kernel, stride, padding), *([nn.BatchNorm2d(outputs)] if norm else [])]
+        layers += [
+            nn.Conv2d(inputs, outputs, kernel, stride, padding),
+            *([nn.BatchNorm2d(outputs)] if norm else []),
+        ]
         layers += [nn.ReLU(), *([nn.MaxPool2d(3, 2)] if number in (0, 1, 4) else [])]
         inputs = outputs
     return nn.Sequential(*layers)
@@ -50,7 +53,9 @@ class DeepCluster(nn.Module):
         for layer in (grey, derivatives):
             nn.init.zeros_(layer.bias)
         self.sobel = nn.Sequential(grey, derivatives)
-        self.classifier = nn.Sequential(nn.Dropout(), nn.Linear(9, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 4))
+        self.classifier = nn.Sequential(
+            nn.Dropout(), nn.Linear(9, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 4)
+        )
         self.top_layer = nn.Linear(4, 3)
 
     def chain(self) -> list[nn.Module]:
@@ -65,11 +70,18 @@ class RotNet(nn.Module):
         parts = list(features((64, 192, 384, 256, 256), True, 3))
         places = (slice(0, 3), 3, slice(4, 7), 7, slice(8, 11), slice(11, 14), slice(14, 17), 17)
         blocks = [nn.Sequential(*parts[at]) if isinstance(at, slice) else parts[at] for at in places]
-        head = nn.Sequential(nn.Flatten(), nn.Linear(9, 4, bias=False), nn.BatchNorm1d(4)), nn.Sequential(nn.Linear(4, 4))
+        head = (
+            nn.Sequential(nn.Flatten(), nn.Linear(9, 4, bias=False), nn.BatchNorm1d(4)),
+            nn.Sequential(nn.Linear(4, 4)),
+        )
         self._feature_blocks = nn.ModuleList([*blocks, *head])
 
     def chain(self) -> list[nn.Module]:
-        return [m for block in self._feature_blocks[:8] for m in (block if isinstance(block, nn.Sequential) else [block])]
+        return [
+            m
+            for block in self._feature_blocks[:8]
+            for m in (block if isinstance(block, nn.Sequential) else [block])
+        ]
 
 
 class Torchvision(nn.Module):
@@ -83,7 +95,11 @@ class Torchvision(nn.Module):
         return list(self.features)
 
 
-NETS = {"deepcluster": (DeepCluster, "state_dict"), "rotnet": (RotNet, "network"), "torchvision": (Torchvision, "")}
+NETS = {
+    "deepcluster": (DeepCluster, "state_dict"),
+    "rotnet": (RotNet, "network"),
+    "torchvision": (Torchvision, ""),
+}
 
 
 def trained(kind: Any) -> Any:
@@ -136,7 +152,9 @@ def test_a_saved_network_has_its_activations_here(tmp_path: Path, name: str, zip
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_other_types_are_read_to_the_bit(tmp_path: Path, dtype: str, zipped: bool) -> None:
-    state = {name: value.to(getattr(torch, dtype)) for name, value in trained(Torchvision).state_dict().items()}
+    state = {
+        name: value.to(getattr(torch, dtype)) for name, value in trained(Torchvision).state_dict().items()
+    }
     torch.save(state, tmp_path / "net.pth", _use_new_zipfile_serialization=zipped)
     kernel = ssi.load_encoder(f"file:{tmp_path / 'net.pth'}").encoder.params["conv2"]["kernel"]
     np.testing.assert_array_equal(kernel, state["features.3.weight"].float().permute(2, 3, 1, 0).numpy())
@@ -180,7 +198,9 @@ def test_the_program_of_the_card_gives_the_activations(
 ) -> None:
     sent = encoder(backbone)
     path = ssi.export_encoder(sent, tmp_path / f"net{suffix}")
-    (program,) = re.findall(r"```python\n(import torch\n.*?)```", path.with_suffix(".md").read_text(), re.DOTALL)
+    (program,) = re.findall(
+        r"```python\n(import torch\n.*?)```", path.with_suffix(".md").read_text(), re.DOTALL
+    )
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(compile(program, "card", "exec"), names)

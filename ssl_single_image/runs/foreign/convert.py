@@ -19,8 +19,13 @@ from ssl_single_image.runs.foreign.tensors import Tensor
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
 DERIVATIVE = np.array([[1, 0, -1], [2, 0, -2], [1, 0, -1]], np.float32)
-FRONT = (np.full((1, 3, 1, 1), 1 / 3), np.zeros(1), np.stack([DERIVATIVE, DERIVATIVE.T])[:, None], np.zeros(2))
-"""The fixed filters of a Sobel front, as `models.layers.sobel` computes it: grey, its bias, derivatives, their biases."""
+FRONT: tuple[np.ndarray, ...] = (
+    np.full((1, 3, 1, 1), 1 / 3),
+    np.zeros(1),
+    np.stack([DERIVATIVE, DERIVATIVE.T])[:, None],
+    np.zeros(2),
+)
+"""The fixed filters of the Sobel front of `models.layers`: grey, its bias, derivatives, their biases."""
 
 NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 """PyTorch's names of a batch norm's variables -> this package's."""
@@ -67,7 +72,8 @@ def from_file(found: Match, tensors: Mapping[str, Tensor], spec: EncoderSpec, wh
     assert {name: value.shape for name, value in flat.items()} == ours
     statistics = {f"{block.norm}.{name}" for block in layout.blocks for name in ("mean", "var")}
     params, stats = (
-        {name: jnp.asarray(flat[name]) for name in ours if (name in statistics) == wanted} for wanted in (False, True)
+        {name: jnp.asarray(flat[name]) for name in ours if (name in statistics) == wanted}
+        for wanted in (False, True)
     )
     return EncoderVariables(
         spec, traverse_util.unflatten_dict(params, sep="."), traverse_util.unflatten_dict(stats, sep=".")
@@ -107,7 +113,9 @@ def _check_front(read: _Reader, layout: Layout) -> None:
     """Compares the Sobel front in a file with the one that this package computes."""
     for name, expected in zip(front_names(layout), FRONT, strict=False):
         if name in read and not np.allclose(read(name), expected, atol=1e-6):
-            raise InputError(f"{read.where}: {name} is not DeepCluster's Sobel front, the only one that there is here")
+            raise InputError(
+                f"{read.where}: {name} is not DeepCluster's Sobel front, the only one that there is here"
+            )
 
 
 def to_file(encoder: EncoderVariables) -> Arrays:

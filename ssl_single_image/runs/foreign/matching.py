@@ -71,7 +71,9 @@ def _abstract(backbone: str, options: str) -> dict[str, Shape]:
     tree = jax.eval_shape(lambda key: variables_of(models.untrained(spec, key)), keys.unused())
     return {
         name.partition(".")[2]: leaf.shape
-        for name, leaf in traverse_util.flatten_dict(tree, sep=".").items()  # without "params." and "batch_stats."
+        for name, leaf in traverse_util.flatten_dict(
+            tree, sep="."
+        ).items()  # without "params." and "batch_stats."
     }
 
 
@@ -99,7 +101,9 @@ def match(layout: Layout, tensors: Mapping[str, Tensor], given: Mapping[str, Any
 
 def _compare(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Match:
     ours = variables(layout.backbone, options)
-    normed = any(block.their_norm and f"{block.their_norm}.running_mean" in tensors for block in layout.blocks)
+    normed = any(
+        block.their_norm and f"{block.their_norm}.running_mean" in tensors for block in layout.blocks
+    )
     required: dict[str, Shape] = {}
     allowed: dict[str, Shape] = {}
     for block in layout.blocks:
@@ -109,7 +113,9 @@ def _compare(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str, T
     if options.get("sobel"):
         allowed |= dict(zip(front_names(layout), SOBEL_SHAPES, strict=False))  # none where it has no front
     heads = re.compile("|".join(layout.heads) or "$^")
-    extra = [name for name in tensors if name not in required and name not in allowed and not heads.match(name)]
+    extra = [
+        name for name in tensors if name not in required and name not in allowed and not heads.match(name)
+    ]
     differences = [(name, "missing", str(shape)) for name, shape in required.items() if name not in tensors]
     differences += [
         (name, str(tensors[name].shape), str(shape))
@@ -130,7 +136,9 @@ def front_names(layout: Layout) -> list[str]:
     return [f"{prefix}.{part}" for prefix, part in itertools.product(layout.front, ("weight", "bias"))]
 
 
-def _wanted(block: Block, ours: Mapping[str, Shape], normed: bool) -> tuple[dict[str, Shape], dict[str, Shape]]:
+def _wanted(
+    block: Block, ours: Mapping[str, Shape], normed: bool
+) -> tuple[dict[str, Shape], dict[str, Shape]]:
     """The tensors of a block that must be there and those that may be, with their shapes in PyTorch's order."""
     required: dict[str, Shape] = {}
     allowed: dict[str, Shape] = {}
@@ -145,11 +153,15 @@ def _wanted(block: Block, ours: Mapping[str, Shape], normed: bool) -> tuple[dict
             required |= bias
     if has_norm:
         size = ours[f"{block.norm}.scale"]
-        required |= {f"{block.their_norm}.{name}": size for name in ("weight", "bias", "running_mean", "running_var")}
+        required |= {
+            f"{block.their_norm}.{name}": size for name in ("weight", "bias", "running_mean", "running_var")
+        }
     return required, allowed
 
 
-def find(tensors: Mapping[str, Tensor], layouts: Mapping[str, Layout], given: Mapping[str, Any], where: str) -> Match:
+def find(
+    tensors: Mapping[str, Tensor], layouts: Mapping[str, Layout], given: Mapping[str, Any], where: str
+) -> Match:
     """The match of the layout that accounts for all tensors of a file.
 
     Args:

@@ -79,7 +79,9 @@ def read_note(contents: Contents, where: str) -> Note | None:
         mean, std = (tuple(map(float, stored[name])) for name in ("mean", "std"))
         if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
             raise ValueError("mean and std")
-        spec = models.encoder_spec(str(stored["backbone"]), dict(stored["options"]), int(stored["size"]), mean, std)
+        spec = models.encoder_spec(
+            str(stored["backbone"]), dict(stored["options"]), int(stored["size"]), mean, std
+        )
         return Note(spec, int(note["step"]), dict(note["config"]), dict(note[ORIGIN]))
     except InputError as error:
         raise InputError(f"{where}: {error}") from error

@@ -29,11 +29,13 @@ def load(reference: str, rest: str) -> LoadedEncoder:
     where = f"checkpoint {contents.path}"
     tensors = matching.plain_names(contents.tensors, where)
     name, backbone = given.pop("layout", ""), given.pop("backbone", "")
-    inputs = {key: given.pop(key) for key in ("size", "mean", "std") if key in given}
+    inputs: dict[str, Any] = {key: given.pop(key) for key in ("size", "mean", "std") if key in given}
     note = own.read_note(contents, where) if name in ("", OWN) else None
     if note:
         if given or backbone:
-            raise InputError(f"{where}: says itself what network it holds; leave out {', '.join([*given] or ['backbone'])}")
+            raise InputError(
+                f"{where}: says itself what network it holds; leave out {', '.join([*given] or ['backbone'])}"
+            )
         found = matching.chosen(tensors, own.layout(note.spec.backbone, note.spec.options), {}, where)
         spec = note.spec
     else:
@@ -43,14 +45,16 @@ def load(reference: str, rest: str) -> LoadedEncoder:
     spec = _with_inputs(spec, inputs, reference)
     encoder = convert.from_file(found, tensors, spec, where)
     if note:
-        return LoadedEncoder(reference, note.step, encoder, {"config": dict(note.config), own.ORIGIN: dict(note.origin)})
+        return LoadedEncoder(
+            reference, note.step, encoder, {"config": dict(note.config), own.ORIGIN: dict(note.origin)}
+        )
     origin = {"layout": found.layout.name, "batch_norm": found.normed}
     return LoadedEncoder(reference, 0, encoder, {"config": {}, own.ORIGIN: origin})
 
 
 def split(rest: str) -> tuple[str, list[str]]:
     """What follows the colon as the file's name and its options; a name with commas in it is found."""
-    path, words = rest, []
+    path, words = rest, list[str]()
     while not Path(os.path.expanduser(path)).exists():
         before, comma, word = path.rpartition(",")
         if not comma or "=" not in word:
@@ -96,7 +100,9 @@ def _channels(value: Any, key: str, reference: str) -> tuple[float, ...]:
             return numbers * (3 // len(numbers))
     except ValueError:
         pass
-    raise InputError(f"checkpoint {reference}: {key} = {value!r}: must be a number, or three as in 0.5/0.5/0.5")
+    raise InputError(
+        f"checkpoint {reference}: {key} = {value!r}: must be a number, or three as in 0.5/0.5/0.5"
+    )
 
 
 FORM = forms.Form(load, "file:PATH[,layout=NAME][,OPTION=VALUE]")

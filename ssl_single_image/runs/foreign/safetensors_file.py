@@ -29,7 +29,9 @@ def read(path: Path) -> Contents:
             tensors[name] = Tensor(tuple(part.get_shape()), part.get_dtype(), value)
         return Contents(path, tensors, dict(file.metadata() or {}))
     except safetensors.SafetensorError as error:
-        raise InputError(f"checkpoint {path}: is truncated, is still being written, or is no safetensors file") from error
+        raise InputError(
+            f"checkpoint {path}: is truncated, is still being written, or is no safetensors file"
+        ) from error
 
 
 def _value(file: safetensors.safe_open, name: str, path: Path) -> np.ndarray:

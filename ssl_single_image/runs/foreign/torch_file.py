@@ -1,4 +1,4 @@
-"""PyTorch's files: the zip archives that `torch.save` writes, and the pickles with data behind that it wrote before 1.6.
+"""PyTorch's files: the zip archives of `torch.save`, and the pickles with data behind that it wrote before 1.6.
 
 The format is that of torch/serialization.py. The file is mapped into memory, and a tensor's bytes are read when they
 are wanted: a head of 200 MB costs nothing where the trunk alone is.
@@ -55,14 +55,18 @@ class _Archive:
         """
         info, where = self._infos.get(name), self._where
         if info is None or info.compress_type != zipfile.ZIP_STORED:
-            raise InputError(f"{where}: its entry {name} is missing or compressed; save it by torch.save again")
+            raise InputError(
+                f"{where}: its entry {name} is missing or compressed; save it by torch.save again"
+            )
         header = self._raw[info.header_offset : info.header_offset + 30].tobytes()
-        start = info.header_offset + 30 + sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        start = (
+            info.header_offset + 30 + sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        )
         data = self._raw[start : start + info.file_size]
         if header[:4] != b"PK\x03\x04" or len(data) != info.file_size:
             raise InputError(f"{where}: is truncated or damaged ({name})")
         if info.CRC and name not in self._checked:  # 0: written without a checksum, which PyTorch offers
-            if zlib.crc32(data) != info.CRC:
+            if zlib.crc32(data.data) != info.CRC:
                 raise InputError(f"{where}: is damaged (the checksum of {name} does not agree)")
             self._checked.add(name)
         return data
@@ -82,7 +86,9 @@ def read_zip(path: Path) -> Contents:
         raise InputError(f"{where}: is a zip archive, but no checkpoint of PyTorch (it has no data.pkl)")
     data = archive.entry("data.pkl").tobytes()
     if len(data) > LARGEST_PICKLE:
-        raise InputError(f"{where}: its pickle has more than {LARGEST_PICKLE} bytes; save the state_dict alone")
+        raise InputError(
+            f"{where}: its pickle has more than {LARGEST_PICKLE} bytes; save the state_dict alone"
+        )
     if "byteorder" in archive and archive.entry("byteorder").tobytes() != b"little":
         raise InputError(f"{where}: was written on a big-endian machine; save it on another one")
     end(io.BytesIO(data), where)
@@ -150,7 +156,9 @@ def _contents(path: Path, content: Any, buffer: Buffer) -> Contents:
         for name, view in found.items()
     }
     notes = {
-        key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, str | int | float)
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, str | int | float)
     }
     return Contents(path, tensors, notes)
 
@@ -164,7 +172,9 @@ def _state_dict(content: Any, where: str) -> Mapping[Any, Any]:
         if _views(candidate):
             return candidate
     keys = ", ".join(map(str, list(content)[:10])) or "nothing"
-    raise InputError(f"{where}: no state_dict found; it holds {keys}, and one may lie under {', '.join(WRAPPERS)}")
+    raise InputError(
+        f"{where}: no state_dict found; it holds {keys}, and one may lie under {', '.join(WRAPPERS)}"
+    )
 
 
 def _views(mapping: Mapping[Any, Any]) -> dict[str, View]:

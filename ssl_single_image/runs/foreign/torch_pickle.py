@@ -87,20 +87,24 @@ ALLOWED: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_parameter"): _Function(_parameter),
     ("torch", "Size"): _Function(tuple),
     ("torch", "device"): _Function(lambda *args: str(args)),
-    **{(where, f"{name}Storage"): dtype for where in ("torch", "torch.cuda") for name, dtype in DTYPES.items()},
+    **{
+        (where, f"{name}Storage"): dtype
+        for where in ("torch", "torch.cuda")
+        for name, dtype in DTYPES.items()
+    },
     **{("torch", dtype): dtype for dtype in DTYPES.values()},
 }
 """(module, name) -> what it is here. Nothing else can be imported by a pickle."""
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """A name that is not allowed."""
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise _Refused(f"{module}.{name}")
+            raise _RefusedError(f"{module}.{name}")
         return ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Storage:
@@ -125,7 +129,7 @@ def loads(data: bytes, where: str) -> Any:
     try:
         # Python 2 wrote some of these files; its texts are bytes, in latin1.
         return _Unpickler(io.BytesIO(data), encoding="latin1").load()
-    except _Refused as error:
+    except _RefusedError as error:
         raise InputError(
             f"{where}: its pickle names {error}, which is not loaded from a file because that could run code; save the"
             f" state_dict alone"

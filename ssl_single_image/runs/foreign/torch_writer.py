@@ -45,7 +45,9 @@ def write(tensors: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> bytes:
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     info = zipfile.ZipInfo(f"{ROOT}/{name}", EPOCH)
     assert archive.fp is not None
-    start = archive.fp.tell() + 30 + len(info.filename) + 4  # a header of 30, then type and length of the padding
+    start = (
+        archive.fp.tell() + 30 + len(info.filename) + 4
+    )  # a header of 30, then type and length of the padding
     padding = -start % ALIGNMENT
     info.extra = b"FB" + struct.pack("<H", padding) + bytes(padding)
     archive.writestr(info, content)
