@@ -12,7 +12,7 @@ import numpy as np
 from absl import logging
 
 from ssl_single_image.analysis import cards, report
-from ssl_single_image.errors import InputError
+from ssl_single_image.errors import Halted, InputError, disk_is_full
 from ssl_single_image.images import builtin
 from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
 from ssl_single_image.runs.foreign import convert, files, own, safetensors_file, torch_writer
@@ -56,6 +56,7 @@ def export_encoder(
     Raises:
       InputError: another extension or type, no such encoder, weights that are not finite or too large for the type, a
         probe of other encoders, or files in the way that no export wrote.
+      Halted: the disk is full.
     """
     target = Path(os.path.expanduser(path))
     if target.suffix not in FORMATS:
@@ -79,8 +80,8 @@ def export_encoder(
     )
     workdir.make(target.parent)
     _check_free(target)
-    workdir.write_whole(target, FORMATS[target.suffix](tensors, {NOTES: own.write_note(published)}))
-    workdir.write_whole(target.with_suffix(".md"), text)
+    _write(target, FORMATS[target.suffix](tensors, {NOTES: own.write_note(published)}))
+    _write(target.with_suffix(".md"), text)
     logging.info("wrote %s and %s", target, target.with_suffix(".md").name)
     return target
 
@@ -145,6 +146,21 @@ def _check_free(target: Path) -> None:
         raise InputError(
             f"{target}: is no export of this package, and would be overwritten; give another --out"
         )
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+      InputError: the place can't be written to.
+      Halted: the disk is full.
+    """
+    try:
+        workdir.write_whole(path, content)
+    except OSError as error:
+        if disk_is_full(error):
+            raise Halted(f"{path}: the disk is full, it is not written", 1) from error
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _is_export(path: Path) -> bool:

@@ -87,44 +87,72 @@ def variables(backbone: str, options: Mapping[str, Any]) -> dict[str, Shape]:
 
 
 def match(layout: Layout, tensors: Mapping[str, Tensor], given: Mapping[str, Any]) -> Match | None:
-    """The variant of a layout that suits a file best; None where no variant has the given options.
+    """The variant of a layout that fits a file, else the one that comes nearest; None where none has the given options.
 
     Args:
       layout: to compare with.
       tensors: of the file, by plain name.
       given: options of the backbone that the user chose.
     """
-    suitable = [variant for variant in layout.variants if given.items() <= variant.items()]
-    found = [_compare(layout, options, tensors) for options in suitable]
+    found: list[Match] = []
+    for options in layout.variants:
+        if given.items() <= options.items():
+            found.append(_compare(layout, options, tensors))
+            if not found[
+                -1
+            ].differences:  # shapes tell variants apart, and tracing another network takes time
+                return found[-1]
     return min(found, key=lambda one: (len(one.differences), -one.shared), default=None)
 
 
 def _compare(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Match:
-    ours = variables(layout.backbone, options)
-    normed = any(
-        block.their_norm and f"{block.their_norm}.running_mean" in tensors for block in layout.blocks
+    normed = _normed(layout, tensors)
+    required, allowed = _expected(
+        layout, variables(layout.backbone, options), normed, bool(options.get("sobel"))
     )
-    required: dict[str, Shape] = {}
-    allowed: dict[str, Shape] = {}
-    for block in layout.blocks:
-        needed, optional = _wanted(block, ours, normed)
-        required |= needed
-        allowed |= optional
-    if options.get("sobel"):
-        allowed |= dict(zip(front_names(layout), SOBEL_SHAPES, strict=False))  # none where it has no front
-    heads = re.compile("|".join(layout.heads) or "$^")
-    extra = [
-        name for name in tensors if name not in required and name not in allowed and not heads.match(name)
-    ]
     differences = [(name, "missing", str(shape)) for name, shape in required.items() if name not in tensors]
     differences += [
         (name, str(tensors[name].shape), str(shape))
         for name, shape in (required | allowed).items()
         if name in tensors and tensors[name].shape != shape
     ]
+    extra = _extra(layout, tensors, required | allowed)
     differences += [(name, str(tensors[name].shape), "no such tensor") for name in extra]
     shared = sum(name in tensors and tensors[name].shape == shape for name, shape in required.items())
     return Match(layout, options, normed, differences, shared)
+
+
+def _names_fit(layout: Layout, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a file has the names of a layout, whatever its shapes: asked first, because it needs no network."""
+    any_shape = {f"{block.conv}.kernel": (0, 0, 0, 0) for block in layout.blocks}
+    any_shape |= {f"{block.norm}.scale": (0,) for block in layout.blocks}
+    required, allowed = _expected(layout, any_shape, _normed(layout, tensors), True)
+    return required.keys() <= tensors.keys() and not _extra(layout, tensors, required | allowed)
+
+
+def _normed(layout: Layout, tensors: Mapping[str, Tensor]) -> bool:
+    return any(block.their_norm and f"{block.their_norm}.running_mean" in tensors for block in layout.blocks)
+
+
+def _expected(
+    layout: Layout, ours: Mapping[str, Shape], normed: bool, sobel: bool
+) -> tuple[dict[str, Shape], dict[str, Shape]]:
+    """The tensors of a trunk that must be there and those that may be, with their shapes in PyTorch's order."""
+    required: dict[str, Shape] = {}
+    allowed: dict[str, Shape] = {}
+    for block in layout.blocks:
+        needed, optional = _wanted(block, ours, normed)
+        required |= needed
+        allowed |= optional
+    if sobel:
+        allowed |= dict(zip(front_names(layout), SOBEL_SHAPES, strict=False))  # none where it has no front
+    return required, allowed
+
+
+def _extra(layout: Layout, tensors: Mapping[str, Tensor], known: Mapping[str, Shape]) -> list[str]:
+    """Names that neither the trunk nor the heads account for."""
+    heads = re.compile("|".join(layout.heads) or "$^")
+    return [name for name in tensors if name not in known and not heads.match(name)]
 
 
 SOBEL_SHAPES: tuple[Shape, ...] = ((1, 3, 1, 1), (1,), (2, 1, 3, 3), (2,))
@@ -173,20 +201,28 @@ def find(
     Raises:
       InputError: none fits, or several that give different networks. Its note is a table of what differs.
     """
-    matches = [match(layout, tensors, given) for layout in layouts.values()]
-    candidates = [candidate for candidate in matches if candidate is not None]
-    if not candidates:
-        raise _no_variant(layouts.values(), given, where)
+    named = [layout for layout in layouts.values() if _names_fit(layout, tensors)]
+    candidates = _matches(named, tensors, given)
     fitting = [candidate for candidate in candidates if not candidate.differences]
     if len({_network(candidate) for candidate in fitting}) > 1:
         names = ", ".join(candidate.layout.name for candidate in fitting)
         raise InputError(f"{where}: fits several layouts, choose one by layout=NAME: {names}")
     if fitting:
         return fitting[0]
+    candidates = _matches(layouts.values(), tensors, given)
+    if not candidates:
+        raise _no_variant(layouts.values(), given, where)
     nearest = max(candidates, key=lambda candidate: (candidate.shared, -len(candidate.differences)))
     if nearest.shared:
         raise refusal(nearest, f"{where}: fits no layout; the nearest is {nearest.layout.name}")
     raise _unknown(tensors, layouts.values(), where)
+
+
+def _matches(
+    layouts: Iterable[Layout], tensors: Mapping[str, Tensor], given: Mapping[str, Any]
+) -> list[Match]:
+    matches = [match(layout, tensors, given) for layout in layouts]
+    return [found for found in matches if found is not None]
 
 
 def _unknown(tensors: Mapping[str, Tensor], layouts: Iterable[Layout], where: str) -> InputError:
