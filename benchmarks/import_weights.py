@@ -1,8 +1,8 @@
 """Seconds to load an encoder from a file of weights of another program, against PyTorch's own loading of the file.
 
 The file is a DeepCluster AlexNet with a head of 1,000 clusters, as `torch.save` writes it and in safetensors. Ours
-gives an encoder that is ready to use. Peers give copies of the trunk's tensors, by `torch.load(weights_only=True)` with
-and without `mmap` and by `safetensors.torch.load_file`. `ours_first` is the first call of the process, which also traces
+gives an encoder that is ready to use. Peers give copies of the tensors of the trunk, by `torch.load(weights_only=True)`
+with and without `mmap` and by `safetensors.torch.load_file`. `ours_first` is the first call, which also traces
 the network. The file is in the page cache. `python benchmarks/import_weights.py --json`; peers need PyTorch.
 """
 

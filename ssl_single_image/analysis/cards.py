@@ -101,7 +101,8 @@ def card(
       probe: what `probe.json` holds, None without a probe.
     """
     spec = loaded.encoder.spec
-    inputs = [record for record in config.get("inputs", []) if isinstance(record, Mapping)]
+    listed = config.get("inputs")  # a file that is exported again may say anything
+    inputs = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
     environment = jinja2.Environment(
         trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
@@ -151,10 +152,13 @@ def _sources(records: Sequence[Mapping[str, Any]]) -> str:
     if not records:
         return "No source image is recorded."
     rows = [
-        (record.get("name", ""), " x ".join(map(str, record.get("shape", [])[:2])), record.get("sha256", ""))
-        for record in records
+        (record.get("name", ""), _sides(record.get("shape")), record.get("sha256", "")) for record in records
     ]
     return _table(rows, ("image", "height x width", "SHA-256 of its pixels"))
+
+
+def _sides(shape: Any) -> str:
+    return " x ".join(map(str, shape[:2])) if isinstance(shape, list | tuple) else ""
 
 
 def _flat(config: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:

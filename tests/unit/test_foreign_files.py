@@ -59,6 +59,12 @@ def test_what_pytorch_saves_is_read(tmp_path: Path, legacy: bool, wrapper: str) 
     assert found.notes == ({"epoch": 3, "arch": "alexnet"} if wrapper else {})
 
 
+def test_the_mapping_with_most_tensors_is_the_state_dict(tmp_path: Path) -> None:
+    """Training scripts save a metric as a tensor beside it."""
+    content = {"best_acc1": torch_like.tensor(np.array(61.5)), "state_dict": torch_like.state_dict(ARRAYS)}
+    check(files.read(write(tmp_path, torch_like.saved(content))), ARRAYS)
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_tensors_share_a_storage_and_may_be_transposed(tmp_path: Path, legacy: bool) -> None:
     storage = torch_like.Storage(np.arange(10, dtype=np.float32))
@@ -221,6 +227,14 @@ def test_a_damaged_file_is_refused_or_read(form: str, tmp_path: Path, harm: Call
     with contextlib.suppress(InputError):
         for tensor in files.read(write(tmp_path, harm(SOUND[form]))).tensors.values():
             tensor.read()
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy"])
+def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path, form: str) -> None:
+    found = files.read(write(tmp_path, SOUND[form]))
+    os.truncate(found.path, 200)
+    with pytest.raises(InputError, match="truncated"):
+        found.tensors["b.count"].read()
 
 
 def test_changed_data_do_not_pass_the_checksum(tmp_path: Path) -> None:

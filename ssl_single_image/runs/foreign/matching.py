@@ -69,12 +69,10 @@ def plain_names(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
 def _abstract(backbone: str, options: str) -> dict[str, Shape]:
     spec = models.encoder_spec(backbone, json.loads(options))
     tree = jax.eval_shape(lambda key: variables_of(models.untrained(spec, key)), keys.unused())
+    leaves = traverse_util.flatten_dict(tree, sep=".")
     return {
-        name.partition(".")[2]: leaf.shape
-        for name, leaf in traverse_util.flatten_dict(
-            tree, sep="."
-        ).items()  # without "params." and "batch_stats."
-    }
+        name.partition(".")[2]: leaf.shape for name, leaf in leaves.items()
+    }  # without the collection's name
 
 
 def variables(backbone: str, options: Mapping[str, Any]) -> dict[str, Shape]:
@@ -97,11 +95,10 @@ def match(layout: Layout, tensors: Mapping[str, Tensor], given: Mapping[str, Any
     found: list[Match] = []
     for options in layout.variants:
         if given.items() <= options.items():
-            found.append(_compare(layout, options, tensors))
-            if not found[
-                -1
-            ].differences:  # shapes tell variants apart, and tracing another network takes time
-                return found[-1]
+            compared = _compare(layout, options, tensors)
+            if not compared.differences:
+                return compared  # shapes tell variants apart, and tracing another network takes time
+            found.append(compared)
     return min(found, key=lambda one: (len(one.differences), -one.shared), default=None)
 
 
@@ -124,7 +121,7 @@ def _compare(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str, T
 
 def _names_fit(layout: Layout, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a file has the names of a layout, whatever its shapes: asked first, because it needs no network."""
-    any_shape = {f"{block.conv}.kernel": (0, 0, 0, 0) for block in layout.blocks}
+    any_shape: dict[str, Shape] = {f"{block.conv}.kernel": (0, 0, 0, 0) for block in layout.blocks}
     any_shape |= {f"{block.norm}.scale": (0,) for block in layout.blocks}
     required, allowed = _expected(layout, any_shape, _normed(layout, tensors), True)
     return required.keys() <= tensors.keys() and not _extra(layout, tensors, required | allowed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -77,7 +78,7 @@ def read_note(contents: Contents, where: str) -> Note | None:
             raise InputError(f"{where}: was exported by a newer version of this package; update the package")
         stored = dict(note["encoder"])
         mean, std = (tuple(map(float, stored[name])) for name in ("mean", "std"))
-        if len(mean) != 3 or len(std) != 3 or not min(std) > 0:
+        if len(mean) != 3 or len(std) != 3 or not min(std) > 0 or not all(map(math.isfinite, (*mean, *std))):
             raise ValueError("mean and std")
         spec = models.encoder_spec(
             str(stored["backbone"]), dict(stored["options"]), int(stored["size"]), mean, std

@@ -1,7 +1,8 @@
 """PyTorch's files: the zip archives of `torch.save`, and the pickles with data behind that it wrote before 1.6.
 
-The format is that of torch/serialization.py. The file is mapped into memory, and a tensor's bytes are read when they
-are wanted: a head of 200 MB costs nothing where the trunk alone is.
+The format is that of torch/serialization.py. A tensor's bytes are read when they are wanted: a head of 200 MB costs
+nothing where the trunk alone is. The file is not mapped into memory, for one that another program cuts would then end
+this process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAGIC = 0x1950A86A20F9469CFC6C
 """First object of the older format."""
 PROTOCOL = 1001
 WRAPPERS = ("state_dict", "network", "model", "model_state_dict", "encoder", "net")
-"""Where a state dict may lie in what was saved, in order of preference."""
+"""Where a state dict may lie in what was saved."""
 LARGEST_PICKLE = 1 << 26
 """Bytes; that of a network is a few hundred kilobytes."""
 
@@ -34,7 +35,7 @@ Buffer = Callable[[Storage], np.ndarray]
 
 
 class _Archive:
-    """The entries of a zip archive, mapped into memory."""
+    """The entries of a zip archive."""
 
     def __init__(self, path: Path, where: str):
         try:
@@ -42,12 +43,14 @@ class _Archive:
                 self._infos = {info.filename.partition("/")[2]: info for info in archive.infolist()}
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError) as error:
             raise InputError(f"{where}: is truncated or damaged, or is still being written") from error
-        self._raw, self._where, self._checked = _mapped(path), where, set[str]()
+        self._path, self._where = path, where
+        self.entry = functools.lru_cache(maxsize=2)(self._entry)  # tensors may share one
+        """Name -> bytes, see `_entry`."""
 
     def __contains__(self, name: str) -> bool:
         return name in self._infos
 
-    def entry(self, name: str) -> np.ndarray:
+    def _entry(self, name: str) -> np.ndarray:
         """Its bytes. They follow its local header, whose two lengths may differ from those in the directory.
 
         Raises:
@@ -58,17 +61,15 @@ class _Archive:
             raise InputError(
                 f"{where}: its entry {name} is missing or compressed; save it by torch.save again"
             )
-        header = self._raw[info.header_offset : info.header_offset + 30].tobytes()
-        start = (
-            info.header_offset + 30 + sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
-        )
-        data = self._raw[start : start + info.file_size]
+        header = _bytes(self._path, info.header_offset, 30).tobytes()
+        lengths = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        data = _bytes(self._path, info.header_offset + 30 + sum(lengths), info.file_size)
         if header[:4] != b"PK\x03\x04" or len(data) != info.file_size:
             raise InputError(f"{where}: is truncated or damaged ({name})")
-        if info.CRC and name not in self._checked:  # 0: written without a checksum, which PyTorch offers
-            if zlib.crc32(data.data) != info.CRC:
-                raise InputError(f"{where}: is damaged (the checksum of {name} does not agree)")
-            self._checked.add(name)
+        if (
+            info.CRC and zlib.crc32(data.data) != info.CRC
+        ):  # 0: written without a checksum, which PyTorch offers
+            raise InputError(f"{where}: is damaged (the checksum of {name} does not agree)")
         return data
 
 
@@ -102,12 +103,14 @@ def read_legacy(path: Path) -> Contents:
       InputError: it is truncated, no checkpoint of PyTorch, or would run code.
     """
     where = f"checkpoint {path}"
-    raw = _mapped(path)
+    size = path.stat().st_size
     with path.open("rb") as stream:
 
         def following() -> Any:
             start = stream.tell()
-            return loads(raw[start : end(stream, where)].tobytes(), where)
+            stop = end(stream, where)
+            stream.seek(start)
+            return loads(stream.read(stop - start), where)
 
         if following() != MAGIC or following() != PROTOCOL:
             raise InputError(f"{where}: is a pickle, but no checkpoint of PyTorch")
@@ -119,16 +122,17 @@ def read_legacy(path: Path) -> Contents:
     for key in map(str, keys if isinstance(keys, list) else []):
         if key not in sizes:
             raise InputError(f"{where}: is damaged (data of an unknown type)")
-        length = int.from_bytes(raw[at : at + 8].tobytes(), "little")
+        length = int.from_bytes(_bytes(path, at, 8).tobytes(), "little")
         places[key] = (at + 8, at + 8 + length * sizes[key])
         at = places[key][1]
-        if at > len(raw):
+        if at > size:
             raise InputError(f"{where}: is truncated, or is still being written")
 
     def buffer(storage: Storage) -> np.ndarray:
         if storage.key not in places:
             raise InputError(f"{where}: is damaged (the data of a tensor are missing)")
-        return raw[slice(*places[storage.key])]
+        start, stop = places[storage.key]
+        return _bytes(path, start, stop - start)
 
     return _contents(path, content, buffer)
 
@@ -168,9 +172,9 @@ def _state_dict(content: Any, where: str) -> Mapping[Any, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{where}: holds a {type(content).__name__} instead of a state_dict")
     inner = [content[name] for name in WRAPPERS if isinstance(content.get(name), dict)]
-    for candidate in (content, *inner):
-        if _views(candidate):
-            return candidate
+    largest = max((content, *inner), key=lambda mapping: len(_views(mapping)))  # a metric may be a tensor too
+    if _views(largest):
+        return largest
     keys = ", ".join(map(str, list(content)[:10])) or "nothing"
     raise InputError(
         f"{where}: no state_dict found; it holds {keys}, and one may lie under {', '.join(WRAPPERS)}"
@@ -207,5 +211,6 @@ def _numpy(dtype: str) -> np.dtype[Any]:
     return np.dtype("uint16" if dtype == "bfloat16" else dtype).newbyteorder("<")
 
 
-def _mapped(path: Path) -> np.ndarray:
-    return np.memmap(path, np.uint8, "r")
+def _bytes(path: Path, start: int, count: int) -> np.ndarray:
+    """So many bytes of a file, or fewer where it ends before."""
+    return np.fromfile(path, np.uint8, count, offset=start)
