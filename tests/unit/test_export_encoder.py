@@ -262,6 +262,19 @@ def test_statistics_of_a_network_without_batch_norm_are_not_recomputed(tmp_path:
         make_plan([back], labelled(), ProbeConfig(statistics="recomputed", batch_size=20))
 
 
+def test_the_note_of_a_file_may_say_anything_of_its_run(tmp_path: Path) -> None:
+    configs: list[dict[str, Any]] = [
+        {"inputs": 5, "source": 3},
+        {"inputs": [4, {"shape": 7}]},
+        {"objective": []},
+    ]
+    for config in configs:
+        first = ssi.export_encoder(encoder("dcgan32", **config), tmp_path / "net.pth")
+        again = ssi.export_encoder(f"file:{first}", tmp_path / "again.pth")
+        assert ssi.load_encoder(f"file:{again}").meta["config"] == config
+        assert card_of(again).startswith(cards.MARK)
+
+
 def test_the_command_writes_both_files_and_refuses_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
