@@ -29,7 +29,9 @@ Training and measuring
     report          one page of tables and figures about finished runs
 
 Encoders
-    load_encoder    an encoder by reference: a run's folder, FOLDER@STEP, or random:alexnet32 for an untrained one
+    load_encoder    an encoder by reference: a run's folder, FOLDER@STEP, random:alexnet32
+                    for an untrained one, file:PATH for weights of other programs
+    export_encoder  writes it as a file for PyTorch or safetensors, with a model card
     features        its activations on a batch of images, at any layer
 
 What a user gets wrong raises `InputError` with one line. JAX is imported when the first of these names is used. The
@@ -49,6 +51,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "errors": ["Halted", "InputError"],
         "experiments": [
             "export_crops",
+            "export_encoder",
             "features",
             "pretrain",
             "pretrain_config",
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
     from ssl_single_image.errors import Halted as Halted
     from ssl_single_image.errors import InputError as InputError
     from ssl_single_image.experiments import export_crops as export_crops
+    from ssl_single_image.experiments import export_encoder as export_encoder
     from ssl_single_image.experiments import features as features
     from ssl_single_image.experiments import pretrain as pretrain
     from ssl_single_image.experiments import pretrain_config as pretrain_config

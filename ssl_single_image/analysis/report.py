@@ -55,7 +55,7 @@ def build(folder: Path, runs: Sequence[Path]) -> None:
     probes, pretrained = [], []
     for path, name in zip(runs, _names(runs), strict=True):
         if _is_probe(path):
-            probes.append(_read_probe(path))
+            probes.append(read_probe(path / PROBE))
         else:
             pretrained.append(_pretraining(path, name, files))
     merged = tables.merge(probes)
@@ -120,9 +120,14 @@ def _is_probe(path: Path) -> bool:
     return False
 
 
-def _read_probe(path: Path) -> dict[str, Any]:
+def read_probe(file: Path) -> dict[str, Any]:
+    """What a `probe.json` holds.
+
+    Raises:
+      InputError: it can't be read, or is none.
+    """
     try:
-        probe = json.loads((path / PROBE).read_text())
+        probe = json.loads(file.read_text())
         for field, kind in FIELDS.items():
             _expect(probe[field], kind, field)
         for result in probe["results"]:
@@ -132,7 +137,7 @@ def _read_probe(path: Path) -> dict[str, Any]:
                 for field in LAYER_FIELDS:
                     _expect(values[field], (int, float), field)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path / PROBE}: can't be read ({type(error).__name__}: {error})") from error
+        raise InputError(f"{file}: can't be read ({type(error).__name__}: {error})") from error
     return probe
 
 

@@ -56,7 +56,8 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
         if sys.stdout is not None:
             sys.stdout.flush()
     except InputError as error:
-        _end(f"{name}: error: {one_line(error)}", 2)
+        notes = getattr(error, "__notes__", [])  # a table, say, that one line has no room for
+        _end("\n".join([f"{name}: error: {one_line(error)}", *notes]), 2)
     except Halted as end:
         _end(f"{name}: {end}", end.status)
     except KeyboardInterrupt:

@@ -61,7 +61,7 @@ def _probe(flag_values: flags.FlagValues) -> None:
         "checkpoint",
         None,
         "Encoders to probe, comma-separated: WORKDIR[@STEP, @best or @all][#ENCODER], random:BACKBONE[,OPTION=VALUE]"
-        "[@SEED].",
+        "[@SEED], file:PATH[,layout=NAME][,OPTION=VALUE].",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
@@ -127,6 +127,27 @@ def _sample(flag_values: flags.FlagValues) -> None:
     _required(flag_values, "image")
 
 
+def _export(flag_values: flags.FlagValues) -> None:
+    def text(name: str, default: str | None, summary: str) -> None:
+        flags.DEFINE_string(name, default, summary, flag_values=flag_values)
+
+    text(
+        "checkpoint",
+        None,
+        "Encoder to export: WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED] or"
+        " file:PATH[,layout=NAME][,OPTION=VALUE].",
+    )
+    text(
+        "out",
+        None,
+        "File to write: NAME.safetensors, or NAME.pth for torch.load. NAME.md gets the model card.",
+    )
+    text("dtype", "float32", "Type of the numbers: float32 or float16.")
+    text("licence", "", "Licence of the source image, for the card. That of a built-in photograph is known.")
+    text("probe", None, "A probe.json that measured the encoder; its table goes into the card.")
+    _required(flag_values, "checkpoint", "out")
+
+
 def _report(flag_values: flags.FlagValues) -> None:
     text = "Folder to write the report to. The runs follow: report --workdir R RUN RUN ..."
     flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
@@ -151,6 +172,7 @@ DEFINE: dict[str, Define] = {
     "pretrain": _pretrain,
     "probe": _probe,
     "sample": _sample,
+    "export": _export,
     "report": _report,
     "prepare": _prepare,
 }

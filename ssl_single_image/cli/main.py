@@ -14,6 +14,7 @@ COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
     "sample": "draw crops as the network sees them, or export them as files",
+    "export": "write an encoder as a file for other programs, with a model card",
     "report": "write a page of tables and figures about finished runs",
     "prepare": "download, convert or check a labelled data set for probes",
 }

@@ -56,14 +56,15 @@ def references(words: Sequence[str]) -> list[str]:
 
 
 def _refuse_cut(found: Sequence[str]) -> None:
-    """A folder whose name has a comma in it looks like two.
+    """A folder or file whose name has a comma in it looks like two.
 
     Raises:
-      InputError: there is such a folder; says how to give it.
+      InputError: there is such a one; says how to give it.
     """
     for before, after in itertools.pairwise(found):
         whole = f"{before},{after}"
-        if Path(os.path.expanduser(whole.partition("@")[0])).is_dir():
+        file = whole.removeprefix("file:") if whole.startswith("file:") else whole.partition("@")[0]
+        if Path(os.path.expanduser(file)).exists():
             raise InputError(
                 f"checkpoint {before}: is cut at a comma; put double quotes around the name:"
                 f" --checkpoint='\"{whole}\"'"

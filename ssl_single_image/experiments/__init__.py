@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, UInt8
 
 from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_crops
+from ssl_single_image.experiments.exporting import export_encoder
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
 from ssl_single_image.experiments.reporting import report
@@ -19,6 +20,7 @@ from ssl_single_image.runs import LoadedEncoder, load_encoder
 __all__ = [
     "crop_spec",
     "export_crops",
+    "export_encoder",
     "features",
     "pretrain",
     "pretrain_config",

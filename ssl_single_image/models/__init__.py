@@ -8,7 +8,7 @@ from __future__ import annotations
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
 from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
-from ssl_single_image.models.layers import FEATURES, Network, dense_top, norm_inputs
+from ssl_single_image.models.layers import EPSILON, FEATURES, ConvTrunk, Network, dense_top, norm_inputs
 from ssl_single_image.models.registry import (
     BACKBONES,
     MEAN,
@@ -25,6 +25,7 @@ from ssl_single_image.models.spectral import without_spectral_norm
 
 __all__ = [
     "BACKBONES",
+    "EPSILON",
     "FEATURES",
     "JOINTS",
     "MEAN",
@@ -32,6 +33,7 @@ __all__ = [
     "STD",
     "Backbone",
     "CodeHead",
+    "ConvTrunk",
     "Critic",
     "Discriminator",
     "Generator",

@@ -21,6 +21,8 @@ from ssl_single_image.ops.pooling import average_pool, max_pool
 Taps = dict[str, jax.Array]
 FEATURES = "features"
 """What an intermediate is called."""
+EPSILON = 1e-5
+"""What batch norm adds to a variance, here as in PyTorch."""
 
 dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -95,11 +97,11 @@ class BatchNorm(nn.BatchNorm):
 def batch_norm(
     train: bool, axis_name: str | None, dtype: jnp.dtype, name: str, *, affine: bool = True
 ) -> BatchNorm:
-    """Batch norm of this package: momentum .9, epsilon 1e-5; training statistics span `axis_name` too."""
+    """Batch norm of this package: momentum .9, epsilon EPSILON; training statistics span `axis_name` too."""
     return BatchNorm(
         use_running_average=not train,
         momentum=0.9,
-        epsilon=1e-5,
+        epsilon=EPSILON,
         axis_name=axis_name,
         dtype=dtype,
         use_scale=affine,

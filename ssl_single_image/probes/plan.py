@@ -69,6 +69,8 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
     if config.batch_size > train:
         raise InputError(f"batch_size = {config.batch_size}: there are only {train} training images")
     parallel.local_batch_size(config.batch_size)
+    if config.statistics == "recomputed":
+        _check_norms(encoders)
     size = input_size(encoders, config.size)
     if config.test == "ten_crop":
         _check_ten_crop(data, size)
@@ -113,6 +115,14 @@ def _selected(
         if layer not in shapes:
             raise InputError(f"layers: {spec.backbone} has no {layer!r}{suggestion(layer, shapes)}")
     return {layer: shape for layer, shape in shapes.items() if layer in layers} if layers else shapes
+
+
+def _check_norms(encoders: Sequence[LoadedEncoder]) -> None:
+    without = [loaded.name for loaded in encoders if not loaded.has_batch_norm]
+    if without:
+        raise InputError(
+            f"statistics = 'recomputed': {', '.join(without)} was trained without batch norm; use running"
+        )
 
 
 def _check_ten_crop(data: LabelledSet, size: int) -> None:

@@ -31,7 +31,8 @@ class LoadedEncoder:
       name: the reference it was loaded by.
       step: optimisation steps behind it; 0 for an untrained one.
       encoder: spec and variables.
-      meta: with "config", the resolved config of its run ({} for an untrained one).
+      meta: with "config", the resolved config of its run ({} for an untrained one). Weights of another program have
+        "file" too: the "layout" of the file, and whether its network had "batch_norm".
     """
 
     name: str
@@ -50,6 +51,11 @@ class LoadedEncoder:
         size = self.encoder.spec.size
         image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
         return tuple(jax.eval_shape(functools.partial(_activations, self.encoder), image))
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether its batch norms were trained; False for weights of a network without, where they change nothing."""
+        return bool(self.meta.get("file", {}).get("batch_norm", True))
 
     def features(
         self, images: Float[Array | np.ndarray, "n h w 3"] | UInt8[Array | np.ndarray, "n h w 3"], layer: str

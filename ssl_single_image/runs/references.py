@@ -26,12 +26,13 @@ from ssl_single_image.runs.checkpoint import (
     variables_of,
 )
 from ssl_single_image.runs.encoders import LoadedEncoder
+from ssl_single_image.runs.foreign import reference as foreign
 from ssl_single_image.runs.forms import Form
 from ssl_single_image.types import EncoderVariables
 
 ALL = "all"
 WORKDIR = "WORKDIR[@STEP or @best][#ENCODER]"
-FORMS: dict[str, Form] = {"random": untrained.FORM}
+FORMS: dict[str, Form] = {"random": untrained.FORM, "file": foreign.FORM}
 """Word before the colon -> what loads it."""
 
 
@@ -60,11 +61,13 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
 
     Args:
       reference: a workdir of pretraining (its newest checkpoint), `WORKDIR@STEP`, `WORKDIR@best` (lowest evaluation
-        loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers; or
-        `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network.
+        loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers;
+        `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network; or `file:PATH[,layout=NAME][,OPTION=VALUE]`, the
+        weights in a file of PyTorch or safetensors.
 
     Raises:
-      InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture.
+      InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture. A note of the
+        error may hold a table of what differs.
     """
     reference = os.fspath(reference)
     word, colon, rest = reference.partition(":")

@@ -33,9 +33,21 @@ from ssl_single_image.experiments import configs
 ROOT = run_cli.ROOT
 SIGNATURES = "docs/architecture.md"
 """A page whose Python blocks are signatures, not programs."""
-GUIDES = ("README.md", "docs/augmentation.md", "docs/datasets.md", "docs/pretraining.md", "docs/probing.md")
+GUIDES = (
+    "README.md",
+    "docs/augmentation.md",
+    "docs/datasets.md",
+    "docs/pretraining.md",
+    "docs/probing.md",
+    "docs/weights.md",
+)
 """Pages whose commands are run. Of all others the settings are read."""
-TRAINED = {"README.md": "cat", "docs/datasets.md": "rotnet", "docs/probing.md": "rotnet"}
+TRAINED = {
+    "README.md": "cat",
+    "docs/datasets.md": "rotnet",
+    "docs/probing.md": "rotnet",
+    "docs/weights.md": "rotnet",
+}
 """Guide -> the folder in `runs/` where it finds a pretrained network."""
 PAGES = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
 
@@ -45,6 +57,7 @@ SMALL = {
     "pretrain": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "probe": [f"--config.{name}={value}" for name, value in PROBE.items()],
     "sample": ["--count=4", "--size=16"],
+    "export": [],
     "report": [],
     "prepare": [],
 }

@@ -19,12 +19,28 @@ UNTRAINED = (
     *(f"random:{name}" for name in ("nope", "alexnet32@x", "alexnet32@-1", f"alexnet32@{10**23}")),
     *("random:alexnet32,x=1", "random:alexnet32#x"),
 )
+FILES = tuple(
+    f"file:{name}" for name in ("nope.pth", ".", "taken", "/dev/null", "/dev/zero", "taken,layout=x")
+)
 TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("pretrain", "workdir"): PLACES,
     ("pretrain", "config"): ("", "nope", "nope.py", "nope.json", "taken", ".", "rotnet:x=1", "cifar10"),
     ("probe", "workdir"): PLACES,
     ("probe", "config"): ("", "nope", "nope.py", "taken", ".", "cifar10:x=1", "rotnet"),
-    ("probe", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", ".@best", ".#x", "random:", *UNTRAINED),
+    ("probe", "checkpoint"): (
+        "",
+        ",",
+        "nope",
+        "taken",
+        ".",
+        ".@3",
+        ".@best",
+        ".#x",
+        "random:",
+        "file:",
+        *FILES,
+        *UNTRAINED,
+    ),
     ("probe", "data_dir"): (),  # `photos` reads none
     ("sample", "image"): ("", "nope.png", "taken", ".", "*.nope", "builtin:", "builtin:nope", "/dev/zero"),
     ("sample", "out"): ("", ".", "sheet", "sheet.txt", "/dev/null/a.png", "/proc/a.png", "taken/a.png"),
@@ -32,6 +48,21 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("sample", "format"): ("gif", "PNG ", "../x"),
     ("sample", "preset"): ("", "nope", "Paper"),
     ("sample", "crop"): ("x", "nope=1", "rotation", "rotation=", "rotation=x", "rotation=nan", "hue=0,hue=x"),
+    ("export", "checkpoint"): ("", "nope", "taken", ".@3", "random:", "file:", *FILES, *UNTRAINED),
+    ("export", "out"): (
+        "",
+        ".",
+        "net",
+        "net.txt",
+        "net.npz",
+        ".pth",
+        "/dev/null/a.pth",
+        "/proc/a.pth",
+        "taken/a.pth",
+    ),
+    ("export", "dtype"): ("", "float64", "Float16", "int8"),
+    ("export", "licence"): (),  # any text is one
+    ("export", "probe"): ("", "nope.json", "taken", ".", "/dev/null"),
     ("report", "workdir"): PLACES,
     ("prepare", "dataset"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope", "cifar10"),
     ("prepare", "data_dir"): ("/dev/null/x", "taken", "nope"),
@@ -44,6 +75,7 @@ BASE: dict[str, dict[str, str]] = {
     "pretrain": {"config": "rotnet:preset=demo,image=builtin:coffee", "workdir": "run"},
     "probe": {"config": "photos", "checkpoint": "random:alexnet32", "workdir": "run"},
     "sample": {"image": "builtin:coffee", "out": "sheet.png", "alone": "false"},
+    "export": {"checkpoint": "random:alexnet32", "out": "net.pth"},
     "report": {"workdir": "report"},
     "prepare": {"dataset": "cifar10", "data_dir": "data", "check": "true"},
 }

@@ -112,6 +112,9 @@ def test_a_checkpoint_with_a_comma_is_told_how_to_be_given(home: Path) -> None:
     (home / "a,b").mkdir()
     with pytest.raises(InputError, match=r"""is cut at a comma; .* --checkpoint='"~/a,b@best"'"""):
         references(["random:nin", "~/a", "b@best"])
+    (home / "a,b.pth").touch()
+    with pytest.raises(InputError, match=r"""is cut at a comma; .* --checkpoint='"file:~/a,b.pth"'"""):
+        references(["random:nin", "file:~/a", "b.pth", "layout=rotnet"])
     given = ["x", "--config=cifar10", '--checkpoint="~/a,b",random:alexnet,variant=bigan', "--workdir=w"]
     words = common.parse("x", "probe", given).checkpoint
     assert references(words) == ["~/a,b", "random:alexnet,variant=bigan"]

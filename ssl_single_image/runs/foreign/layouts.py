@@ -1,0 +1,138 @@
+"""How published networks name their layers, as a table: a new layout is one entry of LAYOUTS.
+
+Names are those that the authors' code gives: facebookresearch/deepcluster (models/alexnet.py), yukimasano/linear-probes
+(alexnet.py, eval_linear_probes.py), gidariss/FeatureLearningRotNet (architectures/AlexNet.py) and torchvision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ssl_single_image import models
+
+OWN = "ssl_single_image"
+"""The layout of this package's exports, which `own` makes for each network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A convolution and the batch norm behind it, here and in the file; "" where there is none.
+
+    Attributes:
+      conv: module of this package's network, such as "conv1".
+      norm: likewise.
+      their_conv: what stands before "weight" and "bias" in the file, such as "features.0".
+      their_norm: what stands before "weight", "bias", "running_mean" and "running_var".
+    """
+
+    conv: str
+    norm: str
+    their_conv: str
+    their_norm: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the tensors of a network are named in a file.
+
+    Attributes:
+      name: what `layout=` gives.
+      summary: whose files these are.
+      backbone: of this package.
+      variants: options of the backbone that such a file may need; its shapes decide.
+      blocks: all layers. A file without any batch norm is read too, if its convolutions have biases.
+      heads: patterns (regular expressions) of tensors behind the trunk, which are not loaded.
+      front: prefixes of the fixed filters of a Sobel front, grey then derivatives; they are compared and not loaded.
+      epsilon: what the network's batch norms add to variances.
+      mean: per channel, what the network's authors subtracted from RGB in [0, 1].
+      std: per channel, what they divided by afterwards.
+    """
+
+    name: str
+    summary: str
+    backbone: str
+    variants: Sequence[Mapping[str, Any]]
+    blocks: Sequence[Block]
+    heads: Sequence[str] = ()
+    front: Sequence[str] = ()
+    epsilon: float = models.EPSILON
+    mean: Sequence[float] = models.MEAN
+    std: Sequence[float] = models.STD
+
+
+def _alexnet(convs: Sequence[str], norms: Sequence[str]) -> tuple[Block, ...]:
+    pairs = zip(convs, norms, strict=True)
+    return tuple(Block(f"conv{i}", f"bn{i}", conv, norm) for i, (conv, norm) in enumerate(pairs, 1))
+
+
+def _numbered(prefix: str, numbers: Sequence[int]) -> list[str]:
+    return [f"{prefix}.{number}" for number in numbers]
+
+
+BIG = ({"variant": "deepcluster", "sobel": False}, {"variant": "deepcluster", "sobel": True})
+SMALL = ({"variant": "rotnet", "sobel": False}, {"variant": "rotnet", "sobel": True})
+NORMED, PLAIN = (0, 4, 8, 11, 14), (0, 3, 6, 8, 10)
+"""Numbers of AlexNet's convolutions in a sequence with batch norms, and in one without."""
+SEQUENCE = _alexnet(_numbered("features", NORMED), _numbered("features", [number + 1 for number in NORMED]))
+
+_TABLE = (
+    Layout(
+        "deepcluster",
+        "DeepCluster (Caron et al. 2018), AlexNet with batch norm",
+        "alexnet",
+        BIG,
+        SEQUENCE,
+        (r"classifier\.[14]\.", r"top_layer\."),
+        ("sobel.0", "sobel.1"),
+    ),
+    Layout(
+        "linear-probes",
+        "the authors' AlexNet of 64 or 96 channels, also with several heads (Asano et al. 2020)",
+        "alexnet",
+        (*BIG, *SMALL),
+        SEQUENCE,
+        (r"classifier\.[0134]\.", r"top_layer\d*\."),
+        ("sobel.0", "sobel.1"),
+    ),
+    Layout(
+        "probed",
+        "what the authors' probes save: the trunk with its batch norm absorbed, and the probes (Asano et al. 2020)",
+        "alexnet",
+        (BIG[0], SMALL[0]),
+        _alexnet(_numbered("trunk", PLAIN), [""] * 5),
+        (r"probes\.",),
+    ),
+    Layout(
+        "probed-sobel",
+        "the same behind a Sobel front",
+        "alexnet",
+        (BIG[1], SMALL[1]),
+        _alexnet(_numbered("trunk", [number + 2 for number in PLAIN]), [""] * 5),
+        (r"probes\.",),
+        ("trunk.0", "trunk.1"),
+    ),
+    Layout(
+        "rotnet",
+        "RotNet (Gidaris et al. 2018), AlexNet",
+        "alexnet",
+        SMALL[:1],
+        _alexnet(
+            [f"_feature_blocks.{number}.0" for number in (0, 2, 4, 5, 6)],
+            [f"_feature_blocks.{number}.1" for number in (0, 2, 4, 5, 6)],
+        ),
+        (r"_feature_blocks\.[89]\.",),
+    ),
+    Layout(
+        "torchvision",
+        "torchvision's AlexNet, without batch norm",
+        "alexnet",
+        (*SMALL, *BIG),
+        _alexnet(_numbered("features", PLAIN), [""] * 5),
+        (r"classifier\.[146]\.", r"top_layer\."),
+        ("sobel.0", "sobel.1"),
+    ),
+)
+LAYOUTS = {layout.name: layout for layout in _TABLE}
+"""Name -> layout, those of other programs."""
