@@ -26,6 +26,7 @@ Training and measuring
     pretrain        trains an encoder into a folder, or resumes the run that is there
     probe_config    a probe's config by name ("cifar10", "photos", ...) with fields changed
     probe           measures every layer of encoders; the table shows itself
+    analyse         filters, nearest crops, similarity and ranks of the layers of encoders
     report          one page of tables and figures about finished runs
 
 Encoders
@@ -48,6 +49,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "augment": ["CropSpec", "render_crops"],
         "errors": ["Halted", "InputError"],
         "experiments": [
+            "analyse",
             "export_crops",
             "features",
             "pretrain",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from ssl_single_image.augment import render_crops as render_crops
     from ssl_single_image.errors import Halted as Halted
     from ssl_single_image.errors import InputError as InputError
+    from ssl_single_image.experiments import analyse as analyse
     from ssl_single_image.experiments import export_crops as export_crops
     from ssl_single_image.experiments import features as features
     from ssl_single_image.experiments import pretrain as pretrain

@@ -18,6 +18,8 @@ CONFIG_HELP = (
     " configs/pretrain/rotnet.py:image=cat.jpg), or the config.json of a run. Change fields with --config.FIELD=VALUE."
 )
 
+REFERENCES = "WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED]"
+
 
 def _required(flag_values: flags.FlagValues, *names: str) -> None:
     """Refuses flags that are missing or empty, unless `--print_config` is all that is asked for."""
@@ -78,6 +80,35 @@ def _probe(flag_values: flags.FlagValues) -> None:
         "layers", None, "Layers to probe, comma-separated; overrides config.layers.", flag_values=flag_values
     )
     _print_config(flag_values)
+    _required(flag_values, "workdir", "checkpoint")
+
+
+def _analyse(flag_values: flags.FlagValues) -> None:
+    def text(name: str, default: str | None, summary: str) -> None:
+        flags.DEFINE_string(name, default, summary, flag_values=flag_values)
+
+    def number(name: str, default: int, summary: str) -> None:
+        flags.DEFINE_integer(name, default, summary, flag_values=flag_values)
+
+    flags.DEFINE_list(
+        "checkpoint", None, f"Encoders to analyse, comma-separated: {REFERENCES}.", flag_values=flag_values
+    )
+    text("workdir", None, "Folder to write analysis.json, analysis.md, CSV tables and pictures to.")
+    text(
+        "data",
+        "photos",
+        "Labelled set whose test images are used: photos, cifar10, folder:PATH or tfds:NAME.",
+    )
+    text("data_dir", None, "Folder of prepared data sets. Default: TFDS's own, ~/tensorflow_datasets.")
+    number("images", 512, "Number of images, at least 4; all of the set if it has fewer.")
+    flags.DEFINE_list(
+        "layers", [], "Layers to look at, comma-separated; default: all.", flag_values=flag_values
+    )
+    text("source", "", "Image whose crops are compared. Default: that of the first run given.")
+    number("queries", 4, "Crops whose nearest ones are shown.")
+    number("neighbours", 5, "How many of the nearest crops are shown.")
+    number("grid", 4, "Activations are averaged over a grid of at most so many bins a side.")
+    number("seed", 0, "Seed of the draw of images.")
     _required(flag_values, "workdir", "checkpoint")
 
 
@@ -150,6 +181,7 @@ def _prepare(flag_values: flags.FlagValues) -> None:
 DEFINE: dict[str, Define] = {
     "pretrain": _pretrain,
     "probe": _probe,
+    "analyse": _analyse,
     "sample": _sample,
     "report": _report,
     "prepare": _prepare,

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from ssl_single_image.experiments import configs
+from ssl_single_image.experiments.analysing import analyse
 from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_crops
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
@@ -17,6 +18,7 @@ from ssl_single_image.experiments.reporting import report
 from ssl_single_image.runs import LoadedEncoder, load_encoder
 
 __all__ = [
+    "analyse",
     "crop_spec",
     "export_crops",
     "features",
