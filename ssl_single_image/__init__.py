@@ -27,6 +27,7 @@ Training and measuring
     probe_config    a probe's config by name ("cifar10", "photos", ...) with fields changed
     probe           measures every layer of encoders; the table shows itself
     analyse         filters, nearest crops, similarity and ranks of the layers of encoders
+    stylize         one image in the style of another, by an encoder's features
     report          one page of tables and figures about finished runs
 
 Encoders
@@ -58,6 +59,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "probe_config",
             "report",
             "show_crops",
+            "stylize",
         ],
         "images": ["build_atlas", "load_source"],
         "runs": ["load_encoder"],
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from ssl_single_image.experiments import probe_config as probe_config
     from ssl_single_image.experiments import report as report
     from ssl_single_image.experiments import show_crops as show_crops
+    from ssl_single_image.experiments import stylize as stylize
     from ssl_single_image.images import build_atlas as build_atlas
     from ssl_single_image.images import load_source as load_source
     from ssl_single_image.runs import load_encoder as load_encoder

@@ -112,6 +112,40 @@ def _analyse(flag_values: flags.FlagValues) -> None:
     _required(flag_values, "workdir", "checkpoint")
 
 
+def _stylize(flag_values: flags.FlagValues) -> None:
+    def text(name: str, default: str | None, summary: str) -> None:
+        flags.DEFINE_string(name, default, summary, flag_values=flag_values)
+
+    def number(name: str, default: int, summary: str) -> None:
+        flags.DEFINE_integer(name, default, summary, flag_values=flag_values)
+
+    def weight(name: str, default: float, summary: str) -> None:
+        flags.DEFINE_float(name, default, summary, flag_values=flag_values)
+
+    text("checkpoint", None, f"Encoder to paint with: {REFERENCES}. A Sobel network can't be used.")
+    text("content", None, "Image whose objects are shown: a file or builtin:NAME.")
+    text("style", None, "Image whose colours and textures are taken: a file or builtin:NAME.")
+    text("out", None, "Image file to write; NAME.json beside it records settings and losses.")
+    number("size", 256, "Longer side of the picture in pixels.")
+    number("steps", 200, "Steps of L-BFGS.")
+    number("seed", 0, "Seed of the shifts.")
+    flags.DEFINE_list(
+        "style_layers",
+        [],
+        "Layers whose Gram matrices are compared, comma-separated. Default: the first four of five.",
+        flag_values=flag_values,
+    )
+    text("content_layer", "", "Layer whose activations are compared. Default: the third of five.")
+    weight("style_weight", 1e6, "Over n^2, the weight of a layer with n channels; larger for more style.")
+    weight("content_weight", 1.0, "Weight of the content; larger for more content.")
+    weight(
+        "variation_weight", 1e-3, "Weight of differences between neighbours; larger for a smoother picture."
+    )
+    number("shift", 8, "Pixels of random shift in each step, at most; 0: none.")
+    text("pooling", "average", "average, in place of the network's max pooling, or max.")
+    _required(flag_values, "checkpoint", "content", "style", "out")
+
+
 def _sample(flag_values: flags.FlagValues) -> None:
     text, number = flags.DEFINE_string, flags.DEFINE_integer
     text(
@@ -182,6 +216,7 @@ DEFINE: dict[str, Define] = {
     "pretrain": _pretrain,
     "probe": _probe,
     "analyse": _analyse,
+    "stylize": _stylize,
     "sample": _sample,
     "report": _report,
     "prepare": _prepare,

@@ -14,6 +14,7 @@ COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
     "analyse": "compare the layers of encoders: filters, nearest crops, similarity, ranks",
+    "stylize": "paint one image in the style of another, by the features of an encoder",
     "sample": "draw crops as the network sees them, or export them as files",
     "report": "write a page of tables and figures about finished runs",
     "prepare": "download, convert or check a labelled data set for probes",

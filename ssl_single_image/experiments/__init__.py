@@ -15,6 +15,7 @@ from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
 from ssl_single_image.experiments.reporting import report
+from ssl_single_image.experiments.stylizing import stylize
 from ssl_single_image.runs import LoadedEncoder, load_encoder
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "probe_config",
     "report",
     "show_crops",
+    "stylize",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import io
 import os
@@ -167,6 +168,24 @@ class Analysis(Mapping[str, Any]):
 
     def _repr_markdown_(self) -> str:
         return layer_tables.markdown(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stylized:
+    """A picture by `stylize`; a notebook shows it.
+
+    Attributes:
+      image: the picture.
+      record: what its .json file holds, apart from the environment: "config", "losses" by step, and what it came from.
+    """
+
+    image: Image.Image
+    record: Mapping[str, Any]
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.image.save(out, "png")
+        return out.getvalue()
 
 
 class Page:
