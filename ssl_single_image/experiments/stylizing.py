@@ -195,9 +195,9 @@ def _descend(
         steps=settings.steps,
         seed=settings.seed,
     )
-    picture: Any = None
     with bar:
-        for picture, losses in _announced(run, bar):
+        for latest, losses in _announced(run, bar):
+            picture = latest
             row = {name: float(value) for name, value in losses._asdict().items()}
             if not math.isfinite(row["loss"]):
                 raise Halted(
