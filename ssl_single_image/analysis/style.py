@@ -17,6 +17,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int32
 
+from ssl_single_image.errors import InputError
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.runs.encoders import activations
 from ssl_single_image.types import EncoderVariables, PyTree
@@ -25,7 +26,7 @@ LEVELS = 255.0
 """Differences between neighbouring pixels count in levels of 8 bits."""
 TINY = 1e-12
 MARGIN = 16
-"""Most pixels of a shift: by so many an image is continued at its edges, by its mirror image."""
+"""Most pixels of a shift, and those by which an image is continued at its edges, by its mirror image."""
 
 Maps = Mapping[str, Float[Array, "H W C"]]
 """Layer -> activations of one image."""
@@ -41,7 +42,7 @@ class Problem:
       style_weight: over n^2, of a layer with n channels.
       content_weight: of the mean squared error of the activations.
       variation_weight: of the mean squared difference between neighbouring pixels, in levels of 8 bits.
-      shift: pixels by which the network's input is shifted at most, in each direction.
+      shift: pixels by which the network's input is shifted at most, in each direction; up to MARGIN.
       average: pools by the mean where the network pools by the maximum, if it can.
     """
 
@@ -64,14 +65,16 @@ class Losses(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What the losses compare with.
+    """What the losses compare with: arguments of the compiled step, so that one program serves all weights and shifts.
 
     Attributes:
+      weights: () float32 each, of style, content and variation.
       scale: layer -> what its activations are multiplied by.
       grams: style layer -> Gram matrix of the style image.
-      canvas: the content image with a margin of `shift` pixels.
+      canvas: the content image with a margin of MARGIN pixels.
     """
 
+    weights: tuple[jax.Array, jax.Array, jax.Array]
     scale: dict[str, jax.Array]
     grams: dict[str, jax.Array]
     canvas: jax.Array
@@ -95,7 +98,9 @@ def gram(maps: Float[Array, "H W C"]) -> Float[Array, "C C"]:
     return flat.T @ flat / len(flat)
 
 
-def style_loss(maps: Maps, grams: Mapping[str, Float[Array, "C C"]], weight: float) -> Float[Array, ""]:
+def style_loss(
+    maps: Maps, grams: Mapping[str, Float[Array, "C C"]], weight: float | Float[Array, ""]
+) -> Float[Array, ""]:
     """The mean squared errors of the Gram matrices, each times `weight` / n^2 for n channels, summed over layers."""
     terms = [
         jnp.square(gram(maps[layer]) - wanted).mean() / len(wanted) ** 2 for layer, wanted in grams.items()
@@ -131,13 +136,16 @@ def descend(
     Args:
       problem: what is asked for.
       encoder: not one with a Sobel front, whose activations do not depend on colour.
-      content: RGB float32 in [0, 1], with more than `problem.shift` pixels a side.
+      content: RGB float32 in [0, 1], with more than MARGIN pixels a side.
       style: likewise, of any size.
       steps: how many.
       seed: of the shifts.
 
     Yields:
       RGB float32, not clipped to [0, 1].
+
+    Raises:
+      InputError: activations of the style image that are not finite.
     """
     targets = _targets(problem, encoder, content, style)
     solver = optax.lbfgs(
@@ -167,9 +175,9 @@ def descend(
     state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, jnp.result_type(x)), solver.init(canvas))
     variables = encoder.params, encoder.batch_stats
     for number in range(steps):
-        offset = jax.random.randint(jax.random.fold_in(key, number), (2,), 0, 2 * problem.shift + 1)
-        canvas, state, found = step(canvas, state, offset, variables, targets)
-        yield _window(canvas, jnp.full(2, problem.shift, jnp.int32), content.shape), found
+        shift = jax.random.randint(jax.random.fold_in(key, number), (2,), -problem.shift, problem.shift + 1)
+        canvas, state, found = step(canvas, state, MARGIN + shift, variables, targets)
+        yield canvas[MARGIN:-MARGIN, MARGIN:-MARGIN], found
 
 
 EncoderParts = tuple[PyTree, PyTree]
@@ -181,7 +189,11 @@ def _with(encoder: EncoderVariables, variables: EncoderParts) -> EncoderVariable
 
 
 def _targets(problem: Problem, encoder: EncoderVariables, content: np.ndarray, style: np.ndarray) -> Targets:
-    """Computed once."""
+    """Computed once.
+
+    Raises:
+      InputError: activations that are not finite.
+    """
 
     @jax.jit
     def of_style(
@@ -192,8 +204,13 @@ def _targets(problem: Problem, encoder: EncoderVariables, content: np.ndarray, s
         return scale, {layer: gram(scale[layer] * maps[layer]) for layer in problem.style_layers}
 
     scale, grams = of_style((encoder.params, encoder.batch_stats), jnp.asarray(style))
-    margin = [(problem.shift, problem.shift)] * 2 + [(0, 0)]
-    return Targets(scale, grams, jnp.asarray(np.pad(content, margin, mode="reflect")))
+    for layer, factor in scale.items():
+        if not (np.isfinite(factor) and factor > 0):
+            raise InputError(f"the activations of layer {layer} overflow: the encoder diverged")
+    canvas = np.pad(content, [(MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)], mode="reflect")
+    weights = (problem.style_weight, problem.content_weight, problem.variation_weight)
+    arrays = tuple(jnp.float32(weight) for weight in weights)
+    return Targets(arrays, scale, grams, jnp.asarray(canvas))  # type: ignore[arg-type]
 
 
 def _maps(problem: Problem, encoder: EncoderVariables, image: jax.Array) -> dict[str, jax.Array]:
@@ -216,9 +233,10 @@ def _losses(
 ) -> Losses:
     maps = _maps(problem, encoder, picture)
     scaled = {layer: targets.scale[layer] * x for layer, x in maps.items()}
-    style = style_loss(scaled, targets.grams, problem.style_weight)
-    content = problem.content_weight * jnp.square(scaled[problem.content_layer] - wanted).mean()
-    roughness = problem.variation_weight * variation(picture)
+    weights = targets.weights
+    style = style_loss(scaled, targets.grams, weights[0])
+    content = weights[1] * jnp.square(scaled[problem.content_layer] - wanted).mean()
+    roughness = weights[2] * variation(picture)
     return Losses(style + content + roughness, style, content, roughness)
 
 
