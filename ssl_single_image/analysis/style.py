@@ -25,8 +25,12 @@ from ssl_single_image.types import EncoderVariables, PyTree
 LEVELS = 255.0
 """Differences between neighbouring pixels count in levels of 8 bits."""
 TINY = 1e-12
-MARGIN = 16
-"""Most pixels of a shift, and those by which an image is continued at its edges, by its mirror image."""
+SHIFT = 16
+"""Most pixels of a shift."""
+EDGE = 16
+"""Pixels beyond the picture that the network sees, without shifts: its zero padding then frames no picture."""
+MARGIN = SHIFT + EDGE
+"""Pixels by which the content image is continued on each side, by its mirror image."""
 
 Maps = Mapping[str, Float[Array, "H W C"]]
 """Layer -> activations of one image."""
@@ -42,7 +46,7 @@ class Problem:
       style_weight: over n^2, of a layer with n channels.
       content_weight: of the mean squared error of the activations.
       variation_weight: of the mean squared difference between neighbouring pixels, in levels of 8 bits.
-      shift: pixels by which the network's input is shifted at most, in each direction; up to MARGIN.
+      shift: pixels by which the network's input is shifted at most, in each direction; up to SHIFT.
       average: pools by the mean where the network pools by the maximum, if it can.
     """
 
@@ -136,7 +140,7 @@ def descend(
     Args:
       problem: what is asked for.
       encoder: not one with a Sobel front, whose activations do not depend on colour.
-      content: RGB float32 in [0, 1], with more than MARGIN pixels a side.
+      content: RGB float32 in [0, 1].
       style: likewise, of any size.
       steps: how many.
       seed: of the shifts.
@@ -159,10 +163,10 @@ def descend(
         canvas: jax.Array, state: PyTree, offset: jax.Array, variables: EncoderParts, targets: Targets
     ) -> tuple[jax.Array, PyTree, Losses]:
         seen = _with(encoder, variables)
-        wanted = _content_maps(problem, seen, targets, offset, content.shape)
+        wanted = _content_maps(problem, seen, targets, offset)
 
         def losses(canvas: jax.Array) -> tuple[jax.Array, Losses]:
-            found = _losses(problem, seen, targets, wanted, _window(canvas, offset, content.shape))
+            found = _losses(problem, seen, targets, wanted, _window(canvas, offset))
             return found.loss, found
 
         (value, found), slope = jax.value_and_grad(losses, has_aux=True)(canvas)
@@ -176,7 +180,7 @@ def descend(
     variables = encoder.params, encoder.batch_stats
     for number in range(steps):
         shift = jax.random.randint(jax.random.fold_in(key, number), (2,), -problem.shift, problem.shift + 1)
-        canvas, state, found = step(canvas, state, MARGIN + shift, variables, targets)
+        canvas, state, found = step(canvas, state, SHIFT + shift, variables, targets)
         yield canvas[MARGIN:-MARGIN, MARGIN:-MARGIN], found
 
 
@@ -220,11 +224,11 @@ def _maps(problem: Problem, encoder: EncoderVariables, image: jax.Array) -> dict
 
 
 def _content_maps(
-    problem: Problem, encoder: EncoderVariables, targets: Targets, offset: jax.Array, shape: Sequence[int]
+    problem: Problem, encoder: EncoderVariables, targets: Targets, offset: jax.Array
 ) -> jax.Array:
     """The scaled activations of the content image under a shift."""
     layer = problem.content_layer
-    maps = _maps(problem, encoder, _window(targets.canvas, offset, shape))
+    maps = _maps(problem, encoder, _window(targets.canvas, offset))
     return targets.scale[layer] * maps[layer]
 
 
@@ -240,8 +244,8 @@ def _losses(
     return Losses(style + content + roughness, style, content, roughness)
 
 
-def _window(
-    canvas: Float[Array, "Y X 3"], offset: Int32[Array, " 2"], shape: Sequence[int]
-) -> Float[Array, "H W 3"]:
-    """The part of a canvas that the network sees: `shape` pixels from `offset` on."""
-    return jax.lax.dynamic_slice(canvas, (offset[0], offset[1], jnp.int32(0)), tuple(shape))
+def _window(canvas: Float[Array, "Y X 3"], offset: Int32[Array, " 2"]) -> Float[Array, "h w 3"]:
+    """The part of a canvas that the network sees: all but SHIFT pixels on each side, if the offset is SHIFT."""
+    height, width, _ = canvas.shape
+    shape = (height - 2 * SHIFT, width - 2 * SHIFT, 3)
+    return jax.lax.dynamic_slice(canvas, (offset[0], offset[1], jnp.int32(0)), shape)

@@ -24,6 +24,8 @@ from ssl_single_image.schema import SEED, OneOf, Section, Told, Within
 
 COMMAND = "stylize"
 """What the record names as its command."""
+SMALLEST = 8
+"""Pixels of the shorter side of a picture, at least."""
 LOGS = 20
 """Times that the losses are shown."""
 
@@ -54,7 +56,7 @@ class StyleSettings(Section):
     style_weight: Annotated[float, Within(0)] = 1e6
     content_weight: Annotated[float, Within(0)] = 1.0
     variation_weight: Annotated[float, Within(0)] = 1e-3
-    shift: Annotated[int, Within(0, transfer.MARGIN)] = 8
+    shift: Annotated[int, Within(0, transfer.SHIFT)] = 8
     pooling: Annotated[str, OneOf("average", "max")] = "average"
 
 
@@ -90,6 +92,8 @@ def stylize(
     problem = _problem(loaded, settings)
     sources = {"content": _read(content), "style": _read(style)}
     scaled = {name: _scaled(source, loaded, settings.size) for name, source in sources.items()}
+    if place is not None:
+        workdir.make(place.parent, "folder")
     picture, losses = _descend(problem, loaded, scaled, settings)
     record = {
         "command": COMMAND,
@@ -171,7 +175,7 @@ def _scaled(source: images.SourceImage, loaded: LoadedEncoder, size: int) -> np.
     factor = size / max(height, width)
     height, width = max(1, round(height * factor)), max(1, round(width * factor))
     spec = loaded.encoder.spec
-    smallest = max(models.find(spec.backbone).smallest, transfer.MARGIN + 1)
+    smallest = max(models.find(spec.backbone).smallest, SMALLEST)
     if min(height, width) < smallest:
         raise InputError(
             f"{source.name}: {width} x {height} pixels at size {size}, but {spec.backbone} needs {smallest} or more a"

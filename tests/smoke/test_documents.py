@@ -33,9 +33,21 @@ from ssl_single_image.experiments import configs
 ROOT = run_cli.ROOT
 SIGNATURES = "docs/architecture.md"
 """A page whose Python blocks are signatures, not programs."""
-GUIDES = ("README.md", "docs/augmentation.md", "docs/datasets.md", "docs/pretraining.md", "docs/probing.md")
+GUIDES = (
+    "README.md",
+    "docs/analysis.md",
+    "docs/augmentation.md",
+    "docs/datasets.md",
+    "docs/pretraining.md",
+    "docs/probing.md",
+)
 """Pages whose commands are run. Of all others the settings are read."""
-TRAINED = {"README.md": "cat", "docs/datasets.md": "rotnet", "docs/probing.md": "rotnet"}
+TRAINED = {
+    "README.md": "cat",
+    "docs/analysis.md": "rotnet",
+    "docs/datasets.md": "rotnet",
+    "docs/probing.md": "rotnet",
+}
 """Guide -> the folder in `runs/` where it finds a pretrained network."""
 PAGES = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
 
@@ -45,6 +57,8 @@ SMALL = {
     "pretrain": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "probe": [f"--config.{name}={value}" for name, value in PROBE.items()],
     "sample": ["--count=4", "--size=16"],
+    "analyse": ["--images=8"],
+    "stylize": ["--size=32", "--steps=2"],
     "report": [],
     "prepare": [],
 }
@@ -59,6 +73,7 @@ READ_ONLY = {
 """Part of a command in a guide -> why only its settings are read."""
 CHANGES = {
     "README.md": {"steps=100": "**STEPS", '"photos"': 'ssi.probe_config("photos", **PROBE)'},
+    "docs/analysis.md": {"images=64": "images=8", "size=64, steps=4": "size=32, steps=2"},
     "docs/augmentation.md": {"jnp.arange(256)": "jnp.arange(8)"},
     "docs/pretraining.md": {'ssi.pretrain(config, "runs/upright")': 'configs.read("pretrain", config)'},
     "docs/probing.md": {"train_images=5000, test_images=2000": "**PROBE"},
