@@ -50,7 +50,7 @@ def similarity(pair: Mapping[str, Any], images: int, data: str) -> bytes:
     axes.spines[:].set_visible(False)
     title = f"Linear CKA, debiased\n{figures.wrapped(f'{images:,} images of {data}', TITLE_WIDTH)}"
     axes.set_title(title, loc="left", fontsize=12)
-    figure.colorbar(shown, ax=axes, shrink=0.9).outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(shown, ax=axes, shrink=0.9).outline.set_visible(False)
     return figures.png(figure)
 
 

@@ -78,7 +78,7 @@ class Targets(NamedTuple):
       canvas: the content image with a margin of MARGIN pixels.
     """
 
-    weights: tuple[jax.Array, jax.Array, jax.Array]
+    weights: tuple[jax.Array, ...]
     scale: dict[str, jax.Array]
     grams: dict[str, jax.Array]
     canvas: jax.Array
@@ -212,9 +212,8 @@ def _targets(problem: Problem, encoder: EncoderVariables, content: np.ndarray, s
         if not (np.isfinite(factor) and factor > 0):
             raise InputError(f"the activations of layer {layer} overflow: the encoder diverged")
     canvas = np.pad(content, [(MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)], mode="reflect")
-    weights = (problem.style_weight, problem.content_weight, problem.variation_weight)
-    arrays = tuple(jnp.float32(weight) for weight in weights)
-    return Targets(arrays, scale, grams, jnp.asarray(canvas))  # type: ignore[arg-type]
+    weights = map(jnp.float32, (problem.style_weight, problem.content_weight, problem.variation_weight))
+    return Targets(tuple(weights), scale, grams, jnp.asarray(canvas))
 
 
 def _maps(problem: Problem, encoder: EncoderVariables, image: jax.Array) -> dict[str, jax.Array]:

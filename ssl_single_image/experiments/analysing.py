@@ -155,12 +155,12 @@ def _pool(encoders: Sequence[LoadedEncoder], settings: AnalysisSettings, views: 
       InputError: the source can't be read, or is too small.
     """
     configs = [loaded.meta.get("config", {}) for loaded in encoders]
-    config = next((config for config in configs if config.get("source")), {})
+    config: dict[str, Any] = next((config for config in configs if config.get("source")), {})
     source, size = settings.source or config.get("source", ""), encoders[0].encoder.spec.size
     if not source:
         pixels = views(size)
-        queries = [i * len(pixels) // settings.queries for i in range(settings.queries)]
-        return Pool("image", settings.data, pixels, tuple(dict.fromkeys(queries)))
+        spread = (i * len(pixels) // settings.queries for i in range(settings.queries))
+        return Pool("image", settings.data, pixels, tuple(dict.fromkeys(spread)))
     crop = config.get("crop")
     spec = augment.CropSpec.from_config(crop) if crop else augment.CropSpec.preset("paper", size)
     sources = checked_source(source, spec, config.get("seed", 0), config.get("max_pixels", 0))
@@ -212,15 +212,14 @@ def _analysed(
 def _pictures(encoders: Sequence[LoadedEncoder], result: dict[str, Any], pool: Pool) -> dict[str, bytes]:
     """File name -> PNG; encoders have the numbers of their order, from 1."""
     pictures = {"ranks.png": layer_figures.ranks(result)}
-    order = list(result["encoders"])
-    for number, (loaded, measured) in enumerate(zip(encoders, order, strict=True), 1):
+    for number, (loaded, measured) in enumerate(zip(encoders, result["encoders"], strict=True), 1):
         if filters.has_filters(loaded.encoder):
             pictures[f"filters-{number}.png"] = filters.png(filters.sheet(loaded))
         sheet = layer_figures.neighbours(measured, pool.queries, pool.pixels, pool.what)
         pictures[f"nearest-{number}.png"] = filters.png(sheet)
-    number = {loaded.name: place for place, loaded in enumerate(encoders, 1)}
+    numbers = {loaded.name: number for number, loaded in enumerate(encoders, 1)}
     for pair in result["cka"]:
-        name = f"cka-{number[pair['a']]}-{number[pair['b']]}.png"
+        name = f"cka-{numbers[pair['a']]}-{numbers[pair['b']]}.png"
         pictures[name] = layer_figures.similarity(pair, result["images"], result["data"])
     return pictures
 

@@ -205,7 +205,7 @@ def _descend(
             row = {name: float(value) for name, value in losses._asdict().items()}
             if not math.isfinite(row["loss"]):
                 raise Halted(
-                    f"the loss of step {len(rows)} is {row['loss']}; lower --style_weight. Nothing is written",
+                    f"the loss of step {len(rows)} is {row['loss']}; lower the weights; nothing is written",
                     1,
                 )
             rows.append({"step": len(rows), **row})
@@ -213,9 +213,7 @@ def _descend(
             if len(rows) % max(1, settings.steps // LOGS) == 0:
                 progress.show(bar, row)
     if not np.isfinite(np.asarray(picture)).all():
-        raise Halted(
-            "the picture has pixels that are not numbers; lower --style_weight. Nothing is written", 1
-        )
+        raise Halted("the picture has pixels that are not numbers; lower the weights; nothing is written", 1)
     return grids.to_bytes(np.asarray(picture)), rows
 
 

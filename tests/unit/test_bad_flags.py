@@ -43,6 +43,7 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("stylize", "content_weight"): WEIGHTS,
     ("stylize", "variation_weight"): WEIGHTS,
     ("stylize", "pooling"): ("", "nope", "Max"),
+    ("probe", "layers"): ("nope", "conv1,nope"),
     ("sample", "image"): ("", "nope.png", "taken", ".", "*.nope", "builtin:", "builtin:nope", "/dev/zero"),
     ("sample", "out"): ("", ".", "sheet", "sheet.txt", "/dev/null/a.png", "/proc/a.png", "taken/a.png"),
     ("sample", "export"): ("taken", "taken/crops", "/dev/null/crops", "/proc/crops"),

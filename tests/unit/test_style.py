@@ -46,8 +46,10 @@ def test_gram_and_style_loss_are_those_of_numpy() -> None:
         products = np.array([[(x[..., i] * x[..., j]).mean() for j in range(count)] for i in range(count)])
         np.testing.assert_allclose(style.gram(jnp.asarray(x, jnp.float32)), products, atol=1e-6)  # float32
         expected += 50 / count**2 * ((products - wanted[layer]) ** 2).mean()
-    as32 = [{layer: jnp.asarray(x, jnp.float32) for layer, x in tree.items()} for tree in (maps, wanted)]
-    assert float(style.style_loss(*as32, 50.0)) == pytest.approx(expected, rel=1e-5)  # float32
+    ours, theirs = (
+        {layer: jnp.asarray(x, jnp.float32) for layer, x in tree.items()} for tree in (maps, wanted)
+    )
+    assert float(style.style_loss(ours, theirs, 50.0)) == pytest.approx(expected, rel=1e-5)  # float32
 
 
 def test_variation_counts_levels_of_eight_bits() -> None:
@@ -168,9 +170,9 @@ def models_of(spec: EncoderSpec) -> Any:
 
 def test_a_loss_that_is_no_number_ends_it(images: tuple[str, str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="activations of layer conv2 overflow"):
-        ssi.stylize(spoilt(1e30), *images, tmp_path / "picture.png", **SMALL)
-    with pytest.raises(Halted, match=r"the loss of step \d is") as caught:
-        ssi.stylize(loaded(), *images, tmp_path / "picture.png", **SMALL, style_weight=3e38)
+        ssi.stylize(spoilt(-1e30), *images, tmp_path / "picture.png", **SMALL)  # scaled by a negative factor
+    with pytest.raises(Halted, match=r"the loss of step 0 is inf") as caught:
+        ssi.stylize(loaded(), *images, tmp_path / "picture.png", **SMALL, variation_weight=3e38)
     assert caught.value.status == 1
     assert not (tmp_path / "picture.png").exists()
 
