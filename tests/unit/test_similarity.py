@@ -78,10 +78,10 @@ def test_the_matrix_holds_each_pair_and_its_transpose_the_other_order() -> None:
 
 
 def test_nearest_neighbours_are_those_of_scikit_learn() -> None:
-    x = normal(40, 6).astype(np.float32)
+    x = normal(40, 6)
     found, cosines = similarity.nearest(x, [3, 17], 5)
-    search = neighbors.NearestNeighbors(n_neighbors=6, metric="cosine").fit(np.float64(x))
-    distances, order = search.kneighbors(np.float64(x)[[3, 17]])
+    search = neighbors.NearestNeighbors(n_neighbors=6, metric="cosine").fit(x)
+    distances, order = search.kneighbors(x[[3, 17]])
     np.testing.assert_array_equal(order[:, 0], [3, 17])
     np.testing.assert_array_equal(found, order[:, 1:])
     np.testing.assert_allclose(cosines, 1 - distances[:, 1:], atol=CLOSE)
