@@ -26,6 +26,8 @@ Training and measuring
     pretrain        trains an encoder into a folder, or resumes the run that is there
     probe_config    a probe's config by name ("cifar10", "photos", ...) with fields changed
     probe           measures every layer of encoders; the table shows itself
+    analyse         filters, nearest crops, similarity and ranks of the layers of encoders
+    stylize         one image in the style of another, by an encoder's features
     report          one page of tables and figures about finished runs
 
 Encoders
@@ -50,6 +52,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "augment": ["CropSpec", "render_crops"],
         "errors": ["Halted", "InputError"],
         "experiments": [
+            "analyse",
             "export_crops",
             "export_encoder",
             "features",
@@ -59,6 +62,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "probe_config",
             "report",
             "show_crops",
+            "stylize",
         ],
         "images": ["build_atlas", "load_source"],
         "runs": ["load_encoder"],
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from ssl_single_image.augment import render_crops as render_crops
     from ssl_single_image.errors import Halted as Halted
     from ssl_single_image.errors import InputError as InputError
+    from ssl_single_image.experiments import analyse as analyse
     from ssl_single_image.experiments import export_crops as export_crops
     from ssl_single_image.experiments import export_encoder as export_encoder
     from ssl_single_image.experiments import features as features
@@ -79,6 +84,7 @@ if TYPE_CHECKING:
     from ssl_single_image.experiments import probe_config as probe_config
     from ssl_single_image.experiments import report as report
     from ssl_single_image.experiments import show_crops as show_crops
+    from ssl_single_image.experiments import stylize as stylize
     from ssl_single_image.images import build_atlas as build_atlas
     from ssl_single_image.images import load_source as load_source
     from ssl_single_image.runs import load_encoder as load_encoder

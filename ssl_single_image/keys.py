@@ -27,6 +27,7 @@ class Stream(enum.IntEnum):
       HEADS_STEP: their optimisation steps, by step: random views.
       HEADS_ORDER: in which order an epoch visits cached features, by epoch.
       HEADS_DRAWS: what else a probe draws: images that are held out, the few that are labelled.
+      STYLE: shifts of the input in style transfer, by step.
     """
 
     INIT = 0
@@ -40,6 +41,7 @@ class Stream(enum.IntEnum):
     HEADS_STEP = 8
     HEADS_ORDER = 9
     HEADS_DRAWS = 10
+    STYLE = 11
 
 
 def stream(seed: int, purpose: Stream) -> jax.Array:

@@ -79,7 +79,7 @@ def accuracy_figure(probe: tables.Probe) -> Figure:
     axes.set_ylim(*_span(shown, probe["chance"]))
     axes.set_ylabel("top-1 accuracy, %")
     title = f"{tables.title(probe)} on {probe['dataset']}, {probe['test_images']:,} test images"
-    axes.set_title(_wrapped(title, 68), loc="left")
+    axes.set_title(wrapped(title, 68), loc="left")
     _mark_chance(axes, probe["chance"])
     tidy(axes)
     figure.legend(loc="outside lower left", frameon=False, fontsize=10, ncols=2 if beside else 1)
@@ -151,10 +151,10 @@ def _from_the_top(lines: Sequence[Line2D]) -> list[Line2D]:
 
 def _label(result: Mapping[str, Any]) -> str:
     """A result in the legend, in as many lines as a long name takes."""
-    return _wrapped(f"{result['checkpoint']} (step {result['step']:,})", LEGEND_WIDTH)
+    return wrapped(f"{result['checkpoint']} (step {result['step']:,})", LEGEND_WIDTH)
 
 
-def _wrapped(text: str, width: int) -> str:
+def wrapped(text: str, width: int) -> str:
     """Text in lines of at most `width` characters, broken after a space or a slash where there is one."""
     pieces = re.split(r"(?<=[ /])", text)
     lines = [""]
@@ -207,6 +207,7 @@ def png(figure: Figure) -> bytes:
 
 
 def tidy(axes: Axes) -> None:
+    """No frame above and to the right; faint horizontal lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
     axes.set_axisbelow(True)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ssl_single_image.analysis import figures, grids
+from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import EncoderVariables
 
 
@@ -32,10 +35,42 @@ def first_layer(encoder: EncoderVariables, *, cell: int = 48, gap: int = 4) -> n
     return np.round(255 * _grid(tiles, gap)).astype(np.uint8)
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """(H, W, 3) uint8 as a PNG file."""
+def has_filters(encoder: EncoderVariables) -> bool:
+    """Whether the network begins with a convolution `conv1` of its own, which others can look at."""
+    return "kernel" in encoder.params.get("conv1", {})
+
+
+def summary(encoder: EncoderVariables) -> dict[str, Any] | None:
+    """The "shape" (k, k, C, D) of conv1's kernel, and for each filter the "peaks" that its tile is stretched to."""
+    if not has_filters(encoder):
+        return None
+    kernel = np.asarray(encoder.params["conv1"]["kernel"], np.float32)
+    return {"shape": list(kernel.shape), "peaks": np.abs(kernel).max((0, 1, 2)).tolist()}
+
+
+def sheet(loaded: LoadedEncoder) -> Image.Image:
+    """`first_layer` under a heading that says whose filters they are and how to read them.
+
+    The filters of a Sobel network have two channels: they lie on the horizontal derivative of the grey image and on
+    its vertical one.
+    """
+    height, width, channels, count = loaded.encoder.params["conv1"]["kernel"].shape
+    told = "in colour" if channels == 3 else f"{channels} channels side by side"
+    if loaded.encoder.spec.options.get("sobel"):
+        told = "on the horizontal (left) and the vertical derivative (right)"
+    lines = (
+        f"conv1 of {loaded.name}, step {loaded.step:,}",
+        f"{count} filters of {height} x {width} {told}",
+        "each stretched to its full contrast, mid grey is 0",
+    )
+    heading = grids.text_panel("\n".join(figures.wrapped(line, 64) for line in lines), 16)
+    return grids.stacked([heading, Image.fromarray(first_layer(loaded.encoder))])
+
+
+def png(picture: np.ndarray | Image.Image) -> bytes:
+    """An image, or (H, W, 3) uint8, as a PNG file."""
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "png")
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(out, "png")
     return out.getvalue()
 
 

@@ -150,12 +150,23 @@ def titled_rows(rows: Rows, *, scale: int = 0) -> Image.Image:
             side = shown[0].shape[0]
             factor = scale or default_scale(side)
             size = label_size(factor * side)
-            panels += [_line(text, size + _HEADING) for text in headings]
+            panels += [text_panel(text, size + _HEADING) for text in headings]
             headings = []
             panels.append(
                 contact_sheet(shown, columns=count, scale=factor, heading=title, heading_size=size + _TITLE)
             )
-    return stacked(panels or [_line("nothing to show", _LABEL + _HEADING)])
+    return stacked(panels or [text_panel("nothing to show", _LABEL + _HEADING)])
+
+
+def text_panel(text: str, size: int = _LARGEST_LABEL) -> Image.Image:
+    """Lines of text as a panel, in letters of `size` pixels."""
+    lines = text.count("\n") + 1
+    panel = Image.new(
+        "RGB", (_text_width(text, size) + 2 * _GAP, lines * (size + 3) - 3 + 2 * _GAP), _BACKGROUND
+    )
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(panel).multiline_text((_GAP, _GAP), text, fill=_INK, font=font, spacing=2)
+    return panel
 
 
 def default_scale(side: int) -> int:
@@ -194,13 +205,6 @@ def _joined(panels: list[Image.Image], *, horizontal: bool) -> Image.Image:
         sheet.paste(panel, (at, _GAP) if horizontal else (_GAP, at))
         at += (panel.width if horizontal else panel.height) + _GAP
     return sheet
-
-
-def _line(text: str, size: int) -> Image.Image:
-    """A line of text as a panel."""
-    panel = Image.new("RGB", (_text_width(text, size) + 2 * _GAP, size + 2 * _GAP), _BACKGROUND)
-    ImageDraw.Draw(panel).text((_GAP, _GAP), text, fill=_INK, font=ImageFont.load_default(size))
-    return panel
 
 
 def _text_width(text: str, size: int) -> int:

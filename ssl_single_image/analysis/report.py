@@ -112,6 +112,8 @@ def _is_probe(path: Path) -> bool:
     if not (path / workdir.CONFIG).exists():
         raise InputError(f"{path}: neither a workdir of pretrain nor of probe (no {workdir.CONFIG} in it)")
     config = workdir.read(path)
+    if config.get("command") == "analyse":
+        raise InputError(f"{path}: holds an analysis, which stands in its own analysis.md; leave it out")
     if "objective" not in config:
         raise InputError(f"{path}: a probe that is not complete (no {PROBE}); run it again")
     for name in (METRICS, CHECKPOINTS):

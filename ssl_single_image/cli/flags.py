@@ -18,6 +18,8 @@ CONFIG_HELP = (
     " configs/pretrain/rotnet.py:image=cat.jpg), or the config.json of a run. Change fields with --config.FIELD=VALUE."
 )
 
+REFERENCES = "WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED]"
+
 
 def _required(flag_values: flags.FlagValues, *names: str) -> None:
     """Refuses flags that are missing or empty, unless `--print_config` is all that is asked for."""
@@ -79,6 +81,69 @@ def _probe(flag_values: flags.FlagValues) -> None:
     )
     _print_config(flag_values)
     _required(flag_values, "workdir", "checkpoint")
+
+
+def _analyse(flag_values: flags.FlagValues) -> None:
+    def text(name: str, default: str | None, summary: str) -> None:
+        flags.DEFINE_string(name, default, summary, flag_values=flag_values)
+
+    def number(name: str, default: int, summary: str) -> None:
+        flags.DEFINE_integer(name, default, summary, flag_values=flag_values)
+
+    flags.DEFINE_list(
+        "checkpoint", None, f"Encoders to analyse, comma-separated: {REFERENCES}.", flag_values=flag_values
+    )
+    text("workdir", None, "Folder to write analysis.json, analysis.md, CSV tables and pictures to.")
+    text(
+        "data",
+        "photos",
+        "Labelled set whose test images are used: photos, cifar10, folder:PATH or tfds:NAME.",
+    )
+    text("data_dir", None, "Folder of prepared data sets. Default: TFDS's own, ~/tensorflow_datasets.")
+    number("images", 512, "Number of images, at least 4; all of the set if it has fewer.")
+    flags.DEFINE_list(
+        "layers", [], "Layers to look at, comma-separated; default: all.", flag_values=flag_values
+    )
+    text("source", "", "Image whose crops are compared. Default: that of the first run given.")
+    number("queries", 4, "Crops whose nearest ones are shown.")
+    number("neighbours", 5, "How many of the nearest crops are shown.")
+    number("grid", 4, "Activations are averaged over a grid of at most so many bins a side.")
+    number("seed", 0, "Seed of the draw of images.")
+    _required(flag_values, "workdir", "checkpoint")
+
+
+def _stylize(flag_values: flags.FlagValues) -> None:
+    def text(name: str, default: str | None, summary: str) -> None:
+        flags.DEFINE_string(name, default, summary, flag_values=flag_values)
+
+    def number(name: str, default: int, summary: str) -> None:
+        flags.DEFINE_integer(name, default, summary, flag_values=flag_values)
+
+    def weight(name: str, default: float, summary: str) -> None:
+        flags.DEFINE_float(name, default, summary, flag_values=flag_values)
+
+    text("checkpoint", None, f"Encoder to paint with: {REFERENCES}. A Sobel network can't be used.")
+    text("content", None, "Image whose objects are shown: a file or builtin:NAME.")
+    text("style", None, "Image whose colours and textures are taken: a file or builtin:NAME.")
+    text("out", None, "Image file to write; NAME.json beside it records settings and losses.")
+    number("size", 256, "Longer side of the picture in pixels.")
+    number("steps", 200, "Steps of L-BFGS.")
+    number("seed", 0, "Seed of the shifts.")
+    flags.DEFINE_list(
+        "style_layers",
+        [],
+        "Layers whose Gram matrices are compared, comma-separated. Default: the first four of five.",
+        flag_values=flag_values,
+    )
+    text("content_layer", "", "Layer whose activations are compared. Default: the third of five.")
+    weight("style_weight", 1e6, "Over n^2, the weight of a layer with n channels; larger for more style.")
+    weight("content_weight", 1.0, "Weight of the content; larger for more content.")
+    weight(
+        "variation_weight", 1e-3, "Weight of differences between neighbours; larger for a smoother picture."
+    )
+    number("shift", 8, "Pixels of random shift in each step, at most; 0: none.")
+    text("pooling", "average", "average, in place of the network's max pooling, or max.")
+    _required(flag_values, "checkpoint", "content", "style", "out")
 
 
 def _sample(flag_values: flags.FlagValues) -> None:
@@ -171,6 +236,8 @@ def _prepare(flag_values: flags.FlagValues) -> None:
 DEFINE: dict[str, Define] = {
     "pretrain": _pretrain,
     "probe": _probe,
+    "analyse": _analyse,
+    "stylize": _stylize,
     "sample": _sample,
     "export": _export,
     "report": _report,

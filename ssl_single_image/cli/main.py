@@ -13,6 +13,8 @@ from ssl_single_image.schema import suggestion
 COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
+    "analyse": "compare the layers of encoders: filters, nearest crops, similarity, ranks",
+    "stylize": "paint one image in the style of another, by the features of an encoder",
     "sample": "draw crops as the network sees them, or export them as files",
     "export": "write an encoder as a file for other programs, with a model card",
     "report": "write a page of tables and figures about finished runs",

@@ -10,14 +10,17 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from ssl_single_image.experiments import configs
+from ssl_single_image.experiments.analysing import analyse
 from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_crops
 from ssl_single_image.experiments.exporting import export_encoder
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
 from ssl_single_image.experiments.reporting import report
+from ssl_single_image.experiments.stylizing import stylize
 from ssl_single_image.runs import LoadedEncoder, load_encoder
 
 __all__ = [
+    "analyse",
     "crop_spec",
     "export_crops",
     "export_encoder",
@@ -28,6 +31,7 @@ __all__ = [
     "probe_config",
     "report",
     "show_crops",
+    "stylize",
 ]
 
 

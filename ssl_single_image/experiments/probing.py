@@ -47,7 +47,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     settings: probes.ProbeConfig = configs.read(
         "probe", _named(config) if isinstance(config, str) else config
     )
-    names = _checked([references] if isinstance(references, str) else references)
+    names = distinct([references] if isinstance(references, str) else references)
     encoders = [load_encoder(name) for name in names]
     data = datasets.load(
         settings.dataset,
@@ -58,7 +58,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     plan = probes.make_plan(encoders, data, settings)
     if folder is None:
         return ProbeTable(runner.run(plan))
-    place = _free_of_pretraining(Path(os.path.expanduser(folder)))
+    place = _free_of_others(Path(os.path.expanduser(folder)))
     record = settings.to_config() | {"checkpoint": names}
     with workdir.held(place, lambda: _claim(place, record)):
         start = time.perf_counter()
@@ -101,7 +101,12 @@ def _named(text: str) -> Any:
     return configs.load("probe", text)
 
 
-def _checked(given: Sequence[str]) -> list[str]:
+def distinct(given: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """References to encoders as texts, "@all" in full.
+
+    Raises:
+      InputError: there is none, or one is given twice.
+    """
     words = [str(name).strip() for name in given if str(name).strip()]
     names = [name for word in words for name in expand(word)]
     if not names:
@@ -112,7 +117,9 @@ def _checked(given: Sequence[str]) -> list[str]:
     return names
 
 
-def _free_of_pretraining(folder: Path) -> Path:
-    if (folder / workdir.CONFIG).exists() and "objective" in workdir.read(folder):
-        raise InputError(f"workdir {folder}: holds a pretraining run; give the probe a folder of its own")
+def _free_of_others(folder: Path) -> Path:
+    held = workdir.read(folder) if (folder / workdir.CONFIG).exists() else {}
+    if "objective" in held or "command" in held:
+        what = "a pretraining run" if "objective" in held else f"what {held['command']} wrote"
+        raise InputError(f"workdir {folder}: holds {what}; give the probe a folder of its own")
     return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import io
 import os
@@ -9,9 +10,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from ssl_single_image.analysis import figures, tables
+from ssl_single_image.analysis import figures, layer_tables, tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
 from ssl_single_image.runs.metrics import METRICS, read_metrics
@@ -113,6 +115,77 @@ class ProbeTable(Mapping[str, Any]):
 
     def _repr_markdown_(self) -> str:
         return tables.full_markdown(self)
+
+
+class Analysis(Mapping[str, Any]):
+    """What `analyse` found: what `analysis.json` holds, as a mapping, with its pictures."""
+
+    def __init__(self, result: Mapping[str, Any], pictures: Mapping[str, bytes]):
+        self.result = dict(result)
+        self.pictures = dict(pictures)
+        """File name -> PNG."""
+
+    def __getitem__(self, name: str) -> Any:
+        return self.result[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.result)
+
+    def __len__(self) -> int:
+        return len(self.result)
+
+    def cka(self, a: str, b: str) -> np.ndarray:
+        """Debiased linear CKA of the layers of one checkpoint with those of another or itself: (layers, layers).
+
+        Raises:
+          InputError: one of them is not in the analysis.
+        """
+        for pair in self["cka"]:
+            values = np.array(pair["values"], float)
+            if (pair["a"], pair["b"]) == (str(a), str(b)):
+                return values
+            if (pair["a"], pair["b"]) == (str(b), str(a)):
+                return values.T
+        there = ", ".join(encoder["checkpoint"] for encoder in self["encoders"])
+        raise InputError(f"checkpoints {a} and {b}: the analysis is of {there}")
+
+    def picture(self, name: str) -> Image.Image:
+        """A picture by the name of its file without .png, such as "ranks" or "cka-1-2".
+
+        Raises:
+          InputError: there is none of this name.
+        """
+        if f"{name}.png" not in self.pictures:
+            there = ", ".join(file.removesuffix(".png") for file in self.pictures)
+            raise InputError(f"no picture {name!r}; there are {there}")
+        return _picture(self.pictures[f"{name}.png"])
+
+    def __str__(self) -> str:
+        return layer_tables.markdown(self)
+
+    def __repr__(self) -> str:
+        return f"<analysis of {len(self['encoders'])} encoders on {self['data']}>\n{self}"
+
+    def _repr_markdown_(self) -> str:
+        return layer_tables.markdown(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stylized:
+    """A picture by `stylize`; a notebook shows it.
+
+    Attributes:
+      image: the picture.
+      record: what its .json file holds, apart from the environment: "config", "losses" by step, and what it came from.
+    """
+
+    image: Image.Image
+    record: Mapping[str, Any]
+
+    def _repr_png_(self) -> bytes:
+        out = io.BytesIO()
+        self.image.save(out, "png")
+        return out.getvalue()
 
 
 class Page:

@@ -8,7 +8,15 @@ from __future__ import annotations
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
 from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
-from ssl_single_image.models.layers import EPSILON, FEATURES, ConvTrunk, Network, dense_top, norm_inputs
+from ssl_single_image.models.layers import (
+    EPSILON,
+    FEATURES,
+    ConvTrunk,
+    Network,
+    average_pooled,
+    dense_top,
+    norm_inputs,
+)
 from ssl_single_image.models.registry import (
     BACKBONES,
     MEAN,
@@ -40,6 +48,7 @@ __all__ = [
     "Judged",
     "Module",
     "Network",
+    "average_pooled",
     "build_backbone",
     "build_network",
     "current_name",

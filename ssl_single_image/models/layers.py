@@ -192,6 +192,17 @@ class ConvTrunk(nn.Module):
         return x, taps
 
 
+def average_pooled(network: nn.Module) -> nn.Module:
+    """The same network with average pooling in place of max pooling; one that is no `ConvTrunk` as it is.
+
+    Gradients with respect to the image are then smooth, which suits pictures made by descent on it (Gatys et al. 2016,
+    section 2). The variables are the same. Batch norm keeps statistics that it gathered behind max pooling.
+    """
+    if not isinstance(network, ConvTrunk):
+        return network
+    return network.clone(layers=tuple(dataclasses.replace(layer, average=True) for layer in network.layers))
+
+
 class FCHead(nn.Module):
     """Flattened features -> hidden fully connected layers -> logits (B, outputs) in float32.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +46,25 @@ def average_pool(
     for axis in (2, 1):
         x = functools.reduce(jnp.add, _cells(x, axis, window, stride, padding, 0.0))
     return x / window**2
+
+
+def adaptive_pool(
+    x: Float[Array, "B H W C"], side: int, reduce: Callable[..., jax.Array] = jnp.mean
+) -> Float[Array, "B Y X C"]:
+    """Pools to side x side bins that cover the map evenly and overlap where its sides don't divide.
+
+    Bin i of n along an axis of H cells is [floor(i H / n), ceil((i + 1) H / n)), as in PyTorch's adaptive pooling.
+
+    Args:
+      x: (B, H, W, C) float, with at least `side` rows and columns.
+      side: bins along each axis.
+      reduce: `jnp.mean` or `jnp.max`, which is taken along one axis and then along the other.
+    """
+    for axis in (1, 2):
+        cells = x.shape[axis]
+        bounds = ((i * cells // side, -(-(i + 1) * cells // side)) for i in range(side))
+        x = jnp.stack([reduce(lax.slice_in_dim(x, a, b, axis=axis), axis=axis) for a, b in bounds], axis)
+    return x
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))

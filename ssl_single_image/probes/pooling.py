@@ -11,27 +11,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ssl_single_image.ops.pooling import max_pool
+from ssl_single_image.ops.pooling import adaptive_pool, max_pool
 from ssl_single_image.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
 class Adaptive:
-    """Max-pooling to side x side bins that cover the map evenly and overlap where its sides don't divide.
-
-    Bin i of n along an axis of H cells is [floor(i H / n), ceil((i + 1) H / n)). PyTorch's AdaptiveMaxPool2d has
-    the same bins.
-    """
+    """Max-pooling to side x side bins that cover the map evenly, see `ops.pooling.adaptive_pool`."""
 
     side: int
 
     def __call__(self, x: Float[Array, "B H W C"]) -> Float[Array, "B Y X C"]:
-        return self._along(self._along(x, 1), 2)
-
-    def _along(self, x: jax.Array, axis: int) -> jax.Array:
-        cells, n = x.shape[axis], self.side
-        bounds = ((i * cells // n, -(-(i + 1) * cells // n)) for i in range(n))
-        return jnp.stack([jax.lax.slice_in_dim(x, a, b, axis=axis).max(axis) for a, b in bounds], axis)
+        return adaptive_pool(x, self.side, jnp.max)
 
 
 @dataclasses.dataclass(frozen=True)

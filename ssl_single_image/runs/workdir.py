@@ -98,8 +98,8 @@ def _wait_for(lease: filelock.SoftFileLease, workdir: Path) -> None:
         raise refused from error
 
 
-def make(folder: Path) -> None:
-    """Makes a folder and those above it.
+def make(folder: Path, what: str = "workdir") -> None:
+    """Makes a folder, which messages call `what`, and those above it.
 
     Raises:
       InputError: a file is in the way, or the place can't be written to.
@@ -111,7 +111,7 @@ def make(folder: Path) -> None:
     except OSError as error:
         in_the_way = next((str(p) for p in [folder, *folder.parents] if p.exists() and not p.is_dir()), "")
         why = f"{in_the_way} is a file" if in_the_way else error.strerror or str(error)
-        raise InputError(f"workdir {folder}: can't be written to: {why}") from error
+        raise InputError(f"{what} {folder}: can't be written to: {why}") from error
 
 
 def claim(

@@ -35,6 +35,7 @@ SIGNATURES = "docs/architecture.md"
 """A page whose Python blocks are signatures, not programs."""
 GUIDES = (
     "README.md",
+    "docs/analysis.md",
     "docs/augmentation.md",
     "docs/datasets.md",
     "docs/pretraining.md",
@@ -44,6 +45,7 @@ GUIDES = (
 """Pages whose commands are run. Of all others the settings are read."""
 TRAINED = {
     "README.md": "cat",
+    "docs/analysis.md": "rotnet",
     "docs/datasets.md": "rotnet",
     "docs/probing.md": "rotnet",
     "docs/weights.md": "rotnet",
@@ -57,6 +59,8 @@ SMALL = {
     "pretrain": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "probe": [f"--config.{name}={value}" for name, value in PROBE.items()],
     "sample": ["--count=4", "--size=16"],
+    "analyse": ["--images=8"],
+    "stylize": ["--size=32", "--steps=2"],
     "export": [],
     "report": [],
     "prepare": [],
@@ -72,6 +76,7 @@ READ_ONLY = {
 """Part of a command in a guide -> why only its settings are read."""
 CHANGES = {
     "README.md": {"steps=100": "**STEPS", '"photos"': 'ssi.probe_config("photos", **PROBE)'},
+    "docs/analysis.md": {"images=64": "images=8", "size=64, steps=4": "size=32, steps=2"},
     "docs/augmentation.md": {"jnp.arange(256)": "jnp.arange(8)"},
     "docs/pretraining.md": {'ssi.pretrain(config, "runs/upright")': 'configs.read("pretrain", config)'},
     "docs/probing.md": {"train_images=5000, test_images=2000": "**PROBE"},

@@ -13,6 +13,7 @@ from ssl_single_image.cli.flags import CONFIGURED, DEFINE
 
 NUMBERS = ("", "x", "1.5", "nan", "-1", "-7", str(10**30), "1e3", "0x", "[]")
 SWITCHES = ("maybe", "2", "None", "-")
+WEIGHTS = ("", "x", "nan", "inf", "-1", "1,5")
 PLACES = ("", "/dev/null/run", "/proc/run", "taken", "taken/run")
 """Of things to be written; `taken` is a file."""
 UNTRAINED = (
@@ -42,6 +43,23 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
         *UNTRAINED,
     ),
     ("probe", "data_dir"): (),  # `photos` reads none
+    ("analyse", "workdir"): PLACES,
+    ("analyse", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", "random:", *UNTRAINED),
+    ("analyse", "data"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope"),
+    ("analyse", "data_dir"): (),  # `photos` reads none
+    ("analyse", "layers"): ("nope", "conv1,nope", "conv9"),
+    ("analyse", "source"): ("nope.png", "taken", ".", "builtin:nope"),
+    ("stylize", "checkpoint"): ("", "nope", "taken", ".", "random:alexnet32,sobel=true", *UNTRAINED),
+    ("stylize", "content"): ("", "nope.png", "taken", ".", "builtin:", "builtin:nope"),
+    ("stylize", "style"): ("", "nope.png", "taken", ".", "builtin:", "builtin:nope"),
+    ("stylize", "out"): ("", ".", "picture", "picture.txt", "taken/a.png", "/dev/null/a.png"),
+    ("stylize", "style_layers"): ("nope", "conv1,nope"),
+    ("stylize", "content_layer"): ("nope", "conv1,conv2"),
+    ("stylize", "style_weight"): WEIGHTS,
+    ("stylize", "content_weight"): WEIGHTS,
+    ("stylize", "variation_weight"): WEIGHTS,
+    ("stylize", "pooling"): ("", "nope", "Max"),
+    ("probe", "layers"): ("nope", "conv1,nope"),
     ("sample", "image"): ("", "nope.png", "taken", ".", "*.nope", "builtin:", "builtin:nope", "/dev/zero"),
     ("sample", "out"): ("", ".", "sheet", "sheet.txt", "/dev/null/a.png", "/proc/a.png", "taken/a.png"),
     ("sample", "export"): ("taken", "taken/crops", "/dev/null/crops", "/proc/crops"),
@@ -74,6 +92,13 @@ LEGAL = [("sample", "max_pixels", str(10**30))]
 BASE: dict[str, dict[str, str]] = {
     "pretrain": {"config": "rotnet:preset=demo,image=builtin:coffee", "workdir": "run"},
     "probe": {"config": "photos", "checkpoint": "random:alexnet32", "workdir": "run"},
+    "analyse": {"checkpoint": "random:alexnet32", "workdir": "run"},
+    "stylize": {
+        "checkpoint": "random:alexnet32",
+        "content": "builtin:coffee",
+        "style": "builtin:chelsea",
+        "out": "picture.png",
+    },
     "sample": {"image": "builtin:coffee", "out": "sheet.png", "alone": "false"},
     "export": {"checkpoint": "random:alexnet32", "out": "net.pth"},
     "report": {"workdir": "report"},

@@ -93,6 +93,18 @@ def test_average_pool_counts_the_padding():
     np.testing.assert_allclose(got, np.stack([np.stack(row, 1) for row in want], 1), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("height", "width", "side"), [(13, 13, 4), (7, 10, 3), (5, 5, 5), (9, 9, 1)])
+def test_adaptive_pooling_takes_the_mean_of_each_bin(height, width, side):
+    x = np.random.default_rng(0).normal(size=(2, height, width, 3))
+    expected = np.empty((2, side, side, 3))
+    for i, j in np.ndindex(side, side):
+        rows = slice(int(np.floor(i * height / side)), int(np.ceil((i + 1) * height / side)))
+        columns = slice(int(np.floor(j * width / side)), int(np.ceil((j + 1) * width / side)))
+        expected[:, i, j] = x[:, rows, columns].mean((1, 2))
+    got = pooling.adaptive_pool(jnp.asarray(x, jnp.float32), side)
+    np.testing.assert_allclose(got, expected, atol=1e-6)  # float32
+
+
 @pytest.mark.parametrize(("window", "stride", "padding"), [(2, 2, 0), (3, 2, 0), (3, 2, 1)])
 def test_max_pool_gives_the_gradient_of_a_tie_to_the_first_cell(window, stride, padding):
     x = jnp.asarray(np.random.default_rng(3).integers(0, 3, (2, 9, 9, 3)), jnp.float32)

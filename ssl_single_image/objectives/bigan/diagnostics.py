@@ -10,6 +10,7 @@ from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
 from ssl_single_image.objectives.bigan import losses
 from ssl_single_image.objectives.bigan import networks as nets
+from ssl_single_image.ops.spectrum import effective_rank
 from ssl_single_image.types import Metrics, PyTree, State
 
 BATCHES = 8
@@ -22,7 +23,7 @@ def diagnose(
     """Of each layer of E, measured on held-out crops of this replica.
 
     "agreement_LAYER" is the mean cosine between the adversarial gradients of a kernel on several batches: 0 is noise,
-    1 is one common push. "rank_LAYER" is `effective_rank` of the layer's activations.
+    1 is one common push. "rank_LAYER" is `effective_rank` of the layer's activations, a cell of the map a row.
     """
     keys = jax.random.split(key, BATCHES)
     gradients = jax.lax.map(lambda k: _gradients(setup, state, k, atlas, axis_name), keys)
@@ -40,17 +41,6 @@ def agreement(gradients: Float[Array, "n d"]) -> Float[Array, ""]:
     unit = gradients / (jnp.linalg.norm(gradients, axis=1, keepdims=True) + 1e-20)
     count = len(unit)
     return ((unit @ unit.T).sum() - count) / (count * (count - 1))
-
-
-def effective_rank(x: Float[Array, "n d"]) -> Float[Array, ""]:
-    """The exponential of the entropy of the principal components' shares in the variance (Roy and Vetterli 2007).
-
-    It lies between 1, all on a line, and d.
-    """
-    centred = x.astype(jnp.float32) - x.mean(0, dtype=jnp.float32)[None]
-    variances = jnp.maximum(jnp.linalg.eigvalsh(centred.T @ centred / len(x)), 0)
-    shares = variances / jnp.maximum(variances.sum(), 1e-20)
-    return jnp.exp(-(shares * jnp.log(shares + 1e-12)).sum())
 
 
 def _gradients(

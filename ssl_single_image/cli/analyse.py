@@ -1,0 +1,34 @@
+"""`analyse`: looks into encoders layer by layer: filters, nearest crops, similarity, ranks."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from ssl_single_image.cli import common
+
+
+def main(args: flags.FlagValues) -> None:
+    """Runs the command."""
+    from ssl_single_image.cli.probe import references
+    from ssl_single_image.experiments.analysing import analyse
+    from ssl_single_image.parallel import distributed
+
+    common.no_words(args, "analyse")
+    distributed.check_devices()
+    analyse(
+        references(args.checkpoint),
+        args.workdir,
+        data=args.data,
+        data_dir=args.data_dir or "",
+        images=args.images,
+        layers=tuple(args.layers),
+        source=args.source,
+        queries=args.queries,
+        neighbours=args.neighbours,
+        grid=args.grid,
+        seed=args.seed,
+    )
+
+
+if __name__ == "__main__":
+    common.run("analyse")

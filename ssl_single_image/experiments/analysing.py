@@ -1,0 +1,236 @@
+"""Analysing as a function: what layers respond to, how alike they are, and how many directions their features use."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import logging
+
+from ssl_single_image import augment, datasets, images
+from ssl_single_image.analysis import filters, grids, layer_figures, layer_tables, measure, similarity
+from ssl_single_image.analysis.measure import Pool
+from ssl_single_image.errors import InputError
+from ssl_single_image.experiments.cropping import checked_source
+from ssl_single_image.experiments.probing import distinct, pretrained_on
+from ssl_single_image.experiments.results import Analysis
+from ssl_single_image.objectives.common import crops_key
+from ssl_single_image.probes import linear
+from ssl_single_image.runs import LoadedEncoder, load_encoder, progress, workdir
+from ssl_single_image.runs.encoders import BATCH
+from ssl_single_image.schema import SEED, Section, Told, Within
+
+Views = Callable[[int], np.ndarray]
+"""Side in pixels -> the images of the labelled set at that side, (n, side, side, 3) uint8."""
+
+RESULT = "analysis.json"
+"""Marks an analysis as done; written last."""
+COMMAND = "analyse"
+"""What `config.json` of an analysis names as its command."""
+FREE = ("data_dir",)
+LEAVINGS = ("analysis.*", "*.csv", "*.png")
+MOST = 4096
+"""Images: their Gram matrices then take 134 MB a layer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class AnalysisSettings(Section):
+    """What is analysed.
+
+    Attributes:
+      data: the labelled set whose test images the features are of; their labels are not used.
+      data_dir: where prepared sets lie; "": TFDS's own folder.
+      images: how many of its test images, drawn at random; all if there are fewer.
+      layers: layers to look at, by name; none: all.
+      source: image whose crops are compared with each other; "": that of the first encoder that has one.
+      queries: crops or images whose nearest ones are shown.
+      neighbours: how many are shown of each.
+      grid: maps are averaged over at most grid x grid bins, and these are the features.
+      seed: of the draw of images.
+    """
+
+    data: Annotated[str, Told(datasets.FORMS)] = "photos"
+    data_dir: str = ""
+    images: Annotated[int, Within(similarity.FEWEST, MOST)] = 512
+    layers: tuple[str, ...] = ()
+    source: Annotated[str, Told("a file, folder, glob pattern or builtin:NAME")] = ""
+    queries: Annotated[int, Within(1, 16)] = 4
+    neighbours: Annotated[int, Within(1, 16)] = 5
+    grid: Annotated[int, Within(1, 16)] = 4
+    seed: Annotated[int, SEED] = 0
+
+
+def analyse(
+    references: str | Sequence[str | os.PathLike[str]], folder: str | Path | None = None, **fields: Any
+) -> Analysis:
+    """Looks into encoders, layer by layer, on the same images: filters, nearest crops, similarity and ranks.
+
+    - The filters of conv1, as a picture.
+    - For a few crops of the source image, the nearest ones by the cosine of their features. Encoders share the crops,
+      which are those that training began with. Without a source, images of the labelled set stand for them.
+    - Debiased linear CKA between all layers of each pair of encoders, and of each with itself (Kornblith et al. 2019,
+      Nguyen et al. 2021).
+    - RankMe (Garrido et al. 2023) and the effective rank of the covariance (Roy and Vetterli 2007) of each layer.
+
+    Args:
+      references: encoders as `load_encoder` takes them.
+      folder: gets `analysis.json`, `analysis.md`, CSV tables and pictures; None: nothing is written.
+      **fields: of `AnalysisSettings`, such as `data="cifar10"`, `images=1000`, `layers=("conv1", "conv5")`.
+
+    Returns:
+      The numbers, as a mapping, with the pictures.
+
+    Raises:
+      InputError: a bad field, a checkpoint or an image that can't be read, weights that are not finite, too few images,
+        or a folder that holds something else.
+    """
+    settings = AnalysisSettings.from_config(fields)
+    names = distinct([references] if isinstance(references, str | os.PathLike) else references)
+    encoders = [load_encoder(name) for name in names]
+    for loaded in encoders:
+        loaded.check_finite()
+        loaded.chosen(settings.layers)
+    place = None if folder is None else _free_of_others(Path(os.path.expanduser(folder)))
+    views = _labelled(encoders, settings)
+    pool = _pool(encoders, settings, views)
+    if place is None:
+        return _analysed(encoders, settings, views, pool)
+    record = {"command": COMMAND} | settings.to_config() | {"checkpoint": names}
+    done = (place / RESULT).exists()
+    with workdir.held(place, lambda: workdir.claim(place, record, FREE, results=done, leavings=LEAVINGS)):
+        analysis = _analysed(encoders, settings, views, pool)
+        if jax.process_index() == 0:
+            _write(place, analysis)
+            logging.info("complete: %s", place / "analysis.md")
+    return analysis
+
+
+def _free_of_others(folder: Path) -> Path:
+    there = (folder / workdir.CONFIG).exists()
+    if there and workdir.read(folder).get("command") != COMMAND:
+        raise InputError(f"workdir {folder}: holds another run; give the analysis a folder of its own")
+    return folder
+
+
+def _labelled(encoders: Sequence[LoadedEncoder], settings: AnalysisSettings) -> Views:
+    """The images of the set at any side.
+
+    Raises:
+      InputError: the set can't be read, or has too few images.
+    """
+    size = max(loaded.encoder.spec.size for loaded in encoders)
+    data = datasets.load(
+        settings.data, data_dir=settings.data_dir or None, size=size, exclude=pretrained_on(encoders)
+    )
+    count = min(settings.images, len(data.test))
+    if count < similarity.FEWEST:
+        raise InputError(
+            f"data set {data.name} has {count} test images; an analysis needs {similarity.FEWEST} or more"
+        )
+    seed = settings.seed if count < len(data.test) else None
+    batch = next(data.test.batches(count, seed=seed))
+
+    @functools.cache
+    def views(size: int) -> np.ndarray:
+        centre = jax.jit(functools.partial(linear.central_views, size=size))
+        starts = range(0, count, BATCH)
+        parts = [centre(jax.tree.map(lambda x, s=start: x[s : s + BATCH], batch)) for start in starts]
+        return np.concatenate([grids.to_bytes(np.asarray(part)) for part in parts])
+
+    return views
+
+
+def _pool(encoders: Sequence[LoadedEncoder], settings: AnalysisSettings, views: Views) -> Pool:
+    """Crops of the source image of the first encoder that has one; without any, the labelled images.
+
+    Raises:
+      InputError: the source can't be read, or is too small.
+    """
+    configs = [loaded.meta.get("config", {}) for loaded in encoders]
+    config: dict[str, Any] = next((config for config in configs if config.get("source")), {})
+    source, size = settings.source or config.get("source", ""), encoders[0].encoder.spec.size
+    if not source:
+        pixels = views(size)
+        spread = (i * len(pixels) // settings.queries for i in range(settings.queries))
+        return Pool("image", settings.data, pixels, tuple(dict.fromkeys(spread)))
+    crop = config.get("crop")
+    spec = augment.CropSpec.from_config(crop) if crop else augment.CropSpec.preset("paper", size)
+    sources = checked_source(source, spec, config.get("seed", 0), config.get("max_pixels", 0))
+    queries = tuple(range(min(settings.queries, settings.images)))
+    return Pool("crop", source, _crops(sources, spec, config.get("seed", 0), settings.images), queries)
+
+
+def _crops(
+    sources: Sequence[images.SourceImage], spec: augment.CropSpec, seed: int, count: int
+) -> np.ndarray:
+    """The first `count` crops of the virtual data set, (count, S, S, 3) uint8."""
+    render = jax.jit(functools.partial(augment.render_crops, spec=spec))
+    with progress.waiting(f"drawing {count} crops"):
+        atlas = images.build_atlas([source.pixels for source in sources])
+        chunk = min(BATCH, count)
+        parts = [
+            render(atlas, crops_key(seed), start + jnp.arange(chunk)) for start in range(0, count, chunk)
+        ]
+        return np.concatenate([grids.to_bytes(np.asarray(part, np.float32)) for part in parts])[:count]
+
+
+def _analysed(
+    encoders: Sequence[LoadedEncoder], settings: AnalysisSettings, views: Views, pool: Pool
+) -> Analysis:
+    found = measure.measure(
+        encoders,
+        views,
+        pool,
+        layers=settings.layers,
+        neighbours=settings.neighbours,
+        grid=settings.grid,
+    )
+    result = {
+        "data": settings.data,
+        "images": len(views(encoders[0].encoder.spec.size)),
+        "grid": settings.grid,
+        "seed": settings.seed,
+        "nearest": {
+            "what": pool.what,
+            "source": pool.source,
+            "images": len(pool.pixels),
+            "queries": list(pool.queries),
+        },
+        **found,
+    }
+    return Analysis(result, _pictures(encoders, result, pool))
+
+
+def _pictures(encoders: Sequence[LoadedEncoder], result: dict[str, Any], pool: Pool) -> dict[str, bytes]:
+    """File name -> PNG; encoders have the numbers of their order, from 1."""
+    pictures = {"ranks.png": layer_figures.ranks(result)}
+    for number, (loaded, measured) in enumerate(zip(encoders, result["encoders"], strict=True), 1):
+        if filters.has_filters(loaded.encoder):
+            pictures[f"filters-{number}.png"] = filters.png(filters.sheet(loaded))
+        sheet = layer_figures.neighbours(measured, pool.queries, pool.pixels, pool.what)
+        pictures[f"nearest-{number}.png"] = filters.png(sheet)
+    numbers = {loaded.name: number for number, loaded in enumerate(encoders, 1)}
+    for pair in result["cka"]:
+        name = f"cka-{numbers[pair['a']]}-{numbers[pair['b']]}.png"
+        pictures[name] = layer_figures.similarity(pair, result["images"], result["data"])
+    return pictures
+
+
+def _write(folder: Path, analysis: Analysis) -> None:
+    """Writes all files, each whole or not at all, and the one that marks the analysis as done last."""
+    result = analysis.result
+    for name, data in analysis.pictures.items():
+        workdir.write_whole(folder / name, data)
+    workdir.write_whole(folder / "ranks.csv", layer_tables.ranks_csv(result))
+    workdir.write_whole(folder / "cka.csv", layer_tables.similarity_csv(result))
+    workdir.write_whole(folder / "nearest.csv", layer_tables.neighbours_csv(result))
+    workdir.write_whole(folder / "analysis.md", layer_tables.markdown(result, analysis.pictures))
+    workdir.write_whole(folder / RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
