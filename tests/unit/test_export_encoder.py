@@ -126,7 +126,7 @@ def test_the_card_tells_what_the_file_is(tmp_path: Path) -> None:
         "16 x 16 pixels",
         "5a" * 32,
         "400 x 600",
-        "The licence of the image: CC0 (Rachel Michetti).",
+        "Licence: CC0 (Rachel Michetti).",
         "61.4",
         'ssi.load_encoder("file:net.pth")',
         'torch.load("net.pth", weights_only=True)',
@@ -141,11 +141,35 @@ def test_the_card_tells_what_the_file_is(tmp_path: Path) -> None:
 def test_the_card_takes_the_licence_that_is_given(tmp_path: Path) -> None:
     own = {**CONFIG, "source": "~/photographs/cat.jpg", "inputs": [{"name": "/home/me/photographs/cat.jpg"}]}
     path = ssi.export_encoder(encoder("alexnet32", **own), tmp_path / "net.pth", licence="CC BY 4.0, me")
-    assert "The licence of the image: CC BY 4.0, me." in card_of(path)
+    assert "Licence: CC BY 4.0, me." in card_of(path)
     path = ssi.export_encoder(encoder("alexnet32", **own), tmp_path / "net.pth")
-    assert "The licence of the image: not stated." in card_of(path)
+    assert "Licence: not stated." in card_of(path)
     path = ssi.export_encoder(encoder("alexnet32", **CONFIG), tmp_path / "net.pth", licence="mine")
-    assert "The licence of the image: mine." in card_of(path)
+    assert "Licence: mine." in card_of(path)
+
+
+def test_the_card_of_a_supervised_encoder_names_its_data_set(tmp_path: Path) -> None:
+    inputs = [{"name": "tfds:cifar10", "classes": 10, "images": 50_000}]
+    config = {"objective": "supervised", "source": "", "dataset": "tfds:cifar10", "inputs": inputs}
+    text = card_of(ssi.export_encoder(encoder("alexnet32", **config), tmp_path / "net.pth"))
+    assert "for 7 steps on `tfds:cifar10`" in text
+    assert "## Data set" in text
+    assert "Source image" not in text
+    assert [cell.strip() for cell in text[text.index("| tfds:") :].split("|")[1:4]] == [
+        "tfds:cifar10",
+        "50000",
+        "10",
+    ]
+
+
+def test_a_name_with_quotes_is_a_text_in_the_programs_of_the_card(tmp_path: Path) -> None:
+    import ast
+    import re
+
+    path = ssi.export_encoder(encoder("dcgan32"), tmp_path / """a"b'c.pth""")
+    programs = re.findall(r"```python\n(.*?)```", card_of(path), re.DOTALL)
+    texts = {n.value for p in programs for n in ast.walk(ast.parse(p)) if isinstance(n, ast.Constant)}
+    assert {path.name, f"file:{path.name}"} <= texts
 
 
 def test_folders_of_the_users_machine_are_not_published(tmp_path: Path) -> None:
