@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 import run_cli
 import safetensors
+from probe_fakes import labelled
+from safetensors.numpy import load_file, save_file
 from test_tables import probe, result
 
 import ssl_single_image as ssi
@@ -163,9 +167,6 @@ def test_the_card_of_a_supervised_encoder_names_its_data_set(tmp_path: Path) -> 
 
 
 def test_a_name_with_quotes_is_a_text_in_the_programs_of_the_card(tmp_path: Path) -> None:
-    import ast
-    import re
-
     path = ssi.export_encoder(encoder("dcgan32"), tmp_path / """a"b'c.pth""")
     programs = re.findall(r"```python\n(.*?)```", card_of(path), re.DOTALL)
     texts = {n.value for p in programs for n in ast.walk(ast.parse(p)) if isinstance(n, ast.Constant)}
@@ -242,8 +243,6 @@ def test_a_probe_of_another_encoder_is_refused(tmp_path: Path, step: int, backbo
     ],
 )
 def test_a_damaged_note_is_refused(tmp_path: Path, note: str, message: str) -> None:
-    from safetensors.numpy import save_file
-
     save_file(
         {"conv1.weight": np.zeros((2, 3, 3, 3), np.float32)},
         tmp_path / "net.safetensors",
@@ -255,8 +254,6 @@ def test_a_damaged_note_is_refused(tmp_path: Path, note: str, message: str) -> N
 
 def test_an_export_without_its_note_needs_the_network(tmp_path: Path) -> None:
     """As other programs leave it when they load and save the weights."""
-    from safetensors.numpy import load_file, save_file
-
     sent = encoder("alexnet32")
     path = ssi.export_encoder(sent, tmp_path / "net.safetensors")
     with pytest.raises(InputError, match=r"says itself what network it holds; leave out slope"):
@@ -280,8 +277,6 @@ def test_statistics_of_a_network_without_batch_norm_are_not_recomputed(tmp_path:
     path = ssi.export_encoder(plain, tmp_path / "net.pth")
     back = ssi.load_encoder(f"file:{path}")
     assert not back.has_batch_norm
-    from probe_fakes import labelled
-
     with pytest.raises(InputError, match=r"was trained without batch norm; use running"):
         make_plan([back], labelled(), ProbeConfig(statistics="recomputed", batch_size=20))
 
@@ -327,8 +322,6 @@ def test_a_probe_takes_a_file_among_its_references(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And shows where it differs from every layout, below the line."""
-    from safetensors.numpy import save_file
-
     save_file({"features.0.weight": np.zeros((64, 3, 11, 11), np.float32)}, tmp_path / "net.pth")
     words = [
         "probe",
