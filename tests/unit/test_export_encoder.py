@@ -154,7 +154,12 @@ def test_the_card_takes_the_licence_that_is_given(tmp_path: Path) -> None:
 
 def test_the_card_of_a_supervised_encoder_names_its_data_set(tmp_path: Path) -> None:
     inputs = [{"name": "tfds:cifar10", "classes": 10, "images": 50_000}]
-    config = {"objective": "supervised", "source": "", "dataset": "tfds:cifar10", "inputs": inputs}
+    config: dict[str, Any] = {
+        "objective": "supervised",
+        "source": "",
+        "dataset": "tfds:cifar10",
+        "inputs": inputs,
+    }
     text = card_of(ssi.export_encoder(encoder("alexnet32", **config), tmp_path / "net.pth"))
     assert "for 7 steps on `tfds:cifar10`" in text
     assert "## Data set" in text
