@@ -39,11 +39,11 @@ Loading it as below does this for you.
 A fixed Sobel front then takes the derivatives of the mean of the three channels.
 {% endif %}
 
-## Source image
+## {{ kind }}
 
 {{ sources }}
 
-The licence of {{ "the images" if several else "the image" }}: {{ licence }}.
+Licence: {{ licence }}.
 
 {% if probe %}
 ## What the layers know
@@ -55,11 +55,11 @@ The licence of {{ "the images" if several else "the image" }}: {{ licence }}.
 ```python
 import ssl_single_image as ssi
 
-encoder = ssi.load_encoder("file:{{ file }}")
+encoder = ssi.load_encoder({{ reference }})
 activations = encoder.features(images, "{{ layer }}")  # (n, rows, columns, channels) of images (n, height, width, 3)
 ```
 
-`{{ 'file:' ~ file }}` is also a reference for `ssl-single-image probe --checkpoint`.
+`file:{{ file }}` is also a reference for `ssl-single-image probe --checkpoint`.
 
 ## Load it with PyTorch
 
@@ -110,6 +110,7 @@ def card(
         mark=MARK,
         name=file.rpartition(".")[0],
         file=file,
+        reference=json.dumps(f"file:{file}", ensure_ascii=False),
         spec=spec,
         summary=_summary(spec, loaded.step, config),
         facts=_facts(loaded, dtype),
@@ -117,8 +118,8 @@ def card(
             list(zip(("red", "green", "blue"), spec.mean, spec.std, strict=True)), ("channel", "mean", "std")
         ),
         sobel=spec.options.get("sobel", False),
+        kind="Source image" if all("sha256" in record for record in inputs) else "Data set",
         sources=_sources(inputs),
-        several=len(inputs) > 1,
         licence=licence or UNSTATED,
         probe=tables.full_markdown(probe) if probe else "",
         layer=loaded.layers[-1],
@@ -132,8 +133,8 @@ def card(
 def _summary(spec: EncoderSpec, step: int, config: Mapping[str, Any]) -> str:
     if not config:
         return f"The convolutional trunk of `{spec.backbone}`."
-    by, source = (config.get(field, "unknown") for field in ("objective", "source"))
-    return f"The convolutional trunk of `{spec.backbone}`, pretrained by `{by}` for {step:,} steps on `{source}`."
+    by, on = config.get("objective", "unknown"), config.get("source") or config.get("dataset", "unknown")
+    return f"The convolutional trunk of `{spec.backbone}`, pretrained by `{by}` for {step:,} steps on `{on}`."
 
 
 def _facts(loaded: LoadedEncoder, dtype: str) -> str:
@@ -151,6 +152,9 @@ def _facts(loaded: LoadedEncoder, dtype: str) -> str:
 def _sources(records: Sequence[Mapping[str, Any]]) -> str:
     if not records:
         return "No source image is recorded."
+    if any("sha256" not in record for record in records):  # a labelled set
+        labelled = [[record.get(field, "") for field in ("name", "images", "classes")] for record in records]
+        return _table(labelled, ("data set", "images", "classes"))
     rows = [
         (record.get("name", ""), _sides(record.get("shape")), record.get("sha256", "")) for record in records
     ]
@@ -168,7 +172,7 @@ def _flat(config: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             rows += _flat(value, f"{before}{name}.")
         elif before or name != "inputs":
-            rows.append((before + name, f"`{json.dumps(value)}`"))
+            rows.append((before + name, "`{}`".format(json.dumps(value).replace("|", "\\|"))))
     return rows
 
 

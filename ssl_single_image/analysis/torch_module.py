@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import jinja2
 
 from ssl_single_image import models
@@ -50,9 +52,9 @@ class Encoder(nn.Module):
 {% if suffix == ".safetensors" %}
 from safetensors.torch import load_file
 
-weights = load_file("{{ file }}")
+weights = load_file({{ file }})
 {% else %}
-weights = torch.load("{{ file }}", weights_only=True)["state_dict"]
+weights = torch.load({{ file }}, weights_only=True)["state_dict"]
 {% endif %}
 encoder = Encoder()
 encoder.load_state_dict(weights)
@@ -83,7 +85,7 @@ def source(encoder: EncoderVariables, file: str) -> str:
         sobel=trunk.sobel_front,
         activation=f"leaky_relu(x, {trunk.slope})" if trunk.slope else "relu(x)",
         suffix=file[file.rfind(".") :],
-        file=file,
+        file=json.dumps(file, ensure_ascii=False),  # quotes in it become those of Python too
     )
 
 

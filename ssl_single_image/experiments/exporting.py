@@ -109,7 +109,8 @@ def _check_probe(measured: Mapping[str, Any], loaded: LoadedEncoder, file: str) 
     """
     spec = {"backbone": loaded.encoder.spec.backbone, "options": loaded.encoder.spec.options}
     for result in measured["results"]:
-        network = {name: result.get("encoder", {}).get(name, spec[name]) for name in spec}
+        stored = result.get("encoder")  # older probes have none
+        network = {name: stored.get(name) for name in spec} if isinstance(stored, Mapping) else spec
         if result["backbone"] == spec["backbone"] and network == spec and result["step"] == loaded.step:
             return
     there = ", ".join(f"{result['checkpoint']} at step {result['step']}" for result in measured["results"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 import run_cli
 import safetensors
+from probe_fakes import labelled
+from safetensors.numpy import load_file, save_file
 from test_tables import probe, result
 
 import ssl_single_image as ssi
@@ -126,7 +130,7 @@ def test_the_card_tells_what_the_file_is(tmp_path: Path) -> None:
         "16 x 16 pixels",
         "5a" * 32,
         "400 x 600",
-        "The licence of the image: CC0 (Rachel Michetti).",
+        "Licence: CC0 (Rachel Michetti).",
         "61.4",
         'ssi.load_encoder("file:net.pth")',
         'torch.load("net.pth", weights_only=True)',
@@ -141,11 +145,37 @@ def test_the_card_tells_what_the_file_is(tmp_path: Path) -> None:
 def test_the_card_takes_the_licence_that_is_given(tmp_path: Path) -> None:
     own = {**CONFIG, "source": "~/photographs/cat.jpg", "inputs": [{"name": "/home/me/photographs/cat.jpg"}]}
     path = ssi.export_encoder(encoder("alexnet32", **own), tmp_path / "net.pth", licence="CC BY 4.0, me")
-    assert "The licence of the image: CC BY 4.0, me." in card_of(path)
+    assert "Licence: CC BY 4.0, me." in card_of(path)
     path = ssi.export_encoder(encoder("alexnet32", **own), tmp_path / "net.pth")
-    assert "The licence of the image: not stated." in card_of(path)
+    assert "Licence: not stated." in card_of(path)
     path = ssi.export_encoder(encoder("alexnet32", **CONFIG), tmp_path / "net.pth", licence="mine")
-    assert "The licence of the image: mine." in card_of(path)
+    assert "Licence: mine." in card_of(path)
+
+
+def test_the_card_of_a_supervised_encoder_names_its_data_set(tmp_path: Path) -> None:
+    inputs = [{"name": "tfds:cifar10", "classes": 10, "images": 50_000}]
+    config: dict[str, Any] = {
+        "objective": "supervised",
+        "source": "",
+        "dataset": "tfds:cifar10",
+        "inputs": inputs,
+    }
+    text = card_of(ssi.export_encoder(encoder("alexnet32", **config), tmp_path / "net.pth"))
+    assert "for 7 steps on `tfds:cifar10`" in text
+    assert "## Data set" in text
+    assert "Source image" not in text
+    assert [cell.strip() for cell in text[text.index("| tfds:") :].split("|")[1:4]] == [
+        "tfds:cifar10",
+        "50000",
+        "10",
+    ]
+
+
+def test_a_name_with_quotes_is_a_text_in_the_programs_of_the_card(tmp_path: Path) -> None:
+    path = ssi.export_encoder(encoder("dcgan32"), tmp_path / """a"b'c.pth""")
+    programs = re.findall(r"```python\n(.*?)```", card_of(path), re.DOTALL)
+    texts = {n.value for p in programs for n in ast.walk(ast.parse(p)) if isinstance(n, ast.Constant)}
+    assert {path.name, f"file:{path.name}"} <= texts
 
 
 def test_folders_of_the_users_machine_are_not_published(tmp_path: Path) -> None:
@@ -218,8 +248,6 @@ def test_a_probe_of_another_encoder_is_refused(tmp_path: Path, step: int, backbo
     ],
 )
 def test_a_damaged_note_is_refused(tmp_path: Path, note: str, message: str) -> None:
-    from safetensors.numpy import save_file
-
     save_file(
         {"conv1.weight": np.zeros((2, 3, 3, 3), np.float32)},
         tmp_path / "net.safetensors",
@@ -231,8 +259,6 @@ def test_a_damaged_note_is_refused(tmp_path: Path, note: str, message: str) -> N
 
 def test_an_export_without_its_note_needs_the_network(tmp_path: Path) -> None:
     """As other programs leave it when they load and save the weights."""
-    from safetensors.numpy import load_file, save_file
-
     sent = encoder("alexnet32")
     path = ssi.export_encoder(sent, tmp_path / "net.safetensors")
     with pytest.raises(InputError, match=r"says itself what network it holds; leave out slope"):
@@ -256,8 +282,6 @@ def test_statistics_of_a_network_without_batch_norm_are_not_recomputed(tmp_path:
     path = ssi.export_encoder(plain, tmp_path / "net.pth")
     back = ssi.load_encoder(f"file:{path}")
     assert not back.has_batch_norm
-    from probe_fakes import labelled
-
     with pytest.raises(InputError, match=r"was trained without batch norm; use running"):
         make_plan([back], labelled(), ProbeConfig(statistics="recomputed", batch_size=20))
 
@@ -303,8 +327,6 @@ def test_a_probe_takes_a_file_among_its_references(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And shows where it differs from every layout, below the line."""
-    from safetensors.numpy import save_file
-
     save_file({"features.0.weight": np.zeros((64, 3, 11, 11), np.float32)}, tmp_path / "net.pth")
     words = [
         "probe",

@@ -59,6 +59,18 @@ def test_what_pytorch_saves_is_read(tmp_path: Path, legacy: bool, wrapper: str) 
     assert found.notes == ({"epoch": 3, "arch": "alexnet"} if wrapper else {})
 
 
+def test_files_of_python_2_are_read(tmp_path: Path) -> None:
+    """As DeepCluster's: texts are bytes, and tensors are made by the function of PyTorch before 0.4."""
+    text = lambda value: b"U" + bytes([len(value)]) + value  # noqa: E731 (SHORT_BINSTRING)
+    storage = b"(" + text(b"storage") + b"ctorch\nFloatStorage\n" + text(b"7") + text(b"cuda:0") + b"K\x06NtQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor\n(" + storage + b"K\x00K\x02K\x03\x86K\x03K\x01\x86tR"
+    state = b"\x80\x02}" + text(b"state_dict") + b"}" + text(b"a.weight") + tensor + b"ss."
+    head = b"".join(pickle.dumps(part, 2) for part in (torch_like.MAGIC, 1001, {"little_endian": True}))
+    values = np.arange(6, dtype=np.float32)
+    content = head + state + b"\x80\x02]" + text(b"7") + b"a." + (6).to_bytes(8, "little") + values.tobytes()
+    check(files.read(write(tmp_path, content)), {"a.weight": values.reshape(2, 3)})
+
+
 def test_the_mapping_with_most_tensors_is_the_state_dict(tmp_path: Path) -> None:
     """Training scripts save a metric as a tensor beside it."""
     content = {"best_acc1": torch_like.tensor(np.array(61.5)), "state_dict": torch_like.state_dict(ARRAYS)}
