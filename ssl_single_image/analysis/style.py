@@ -87,7 +87,7 @@ class Targets(NamedTuple):
 def layers_by_depth(names: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """Style layers and the content layer of a network: of five, the first four and the third.
 
-    Of other depths, those nearest below one to four fifths of the depth, and three fifths.
+    Of other depths, the first at or beyond one to four fifths of the depth, and three fifths.
     """
 
     def at(fifths: int) -> str:
