@@ -8,7 +8,15 @@ from __future__ import annotations
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
 from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
-from ssl_single_image.models.layers import FEATURES, Network, dense_top, norm_inputs
+from ssl_single_image.models.layers import (
+    FEATURES,
+    ConvSpec,
+    ConvTrunk,
+    Network,
+    conv_inputs,
+    dense_top,
+    norm_inputs,
+)
 from ssl_single_image.models.registry import (
     BACKBONES,
     MEAN,
@@ -16,8 +24,8 @@ from ssl_single_image.models.registry import (
     Module,
     build_backbone,
     build_network,
+    chain,
     current_name,
-    depth,
     encoder_spec,
     find,
     untrained,
@@ -33,6 +41,8 @@ __all__ = [
     "STD",
     "Backbone",
     "CodeHead",
+    "ConvSpec",
+    "ConvTrunk",
     "Critic",
     "Discriminator",
     "Generator",
@@ -41,9 +51,10 @@ __all__ = [
     "Network",
     "build_backbone",
     "build_network",
+    "chain",
+    "conv_inputs",
     "current_name",
     "dense_top",
-    "depth",
     "doublings",
     "encoder_spec",
     "find",

@@ -120,16 +120,28 @@ def norm_inputs(network: nn.Module, variables: Any, x: jax.Array) -> dict[str, A
     Returns:
       In the form of "batch_stats", with an array (B, h, w, C) in place of the statistics of each layer.
     """
+    return traverse_util.unflatten_dict(_entering(nn.BatchNorm, network, variables, x))
+
+
+def conv_inputs(network: nn.Module, variables: Any, x: jax.Array) -> dict[str, Any]:
+    """What enters every convolution of a network in inference mode, by its name; arguments as `norm_inputs`'."""
+    return traverse_util.unflatten_dict(_entering(Conv, network, variables, x))
+
+
+def _entering(
+    kind: type[nn.Module], network: nn.Module, variables: Any, x: jax.Array
+) -> dict[tuple[str, ...], jax.Array]:
+    """Path of every module of a kind -> what it is given."""
     found: dict[tuple[str, ...], jax.Array] = {}
 
     def look(call: Callable[..., Any], args: Any, options: Any, context: Any) -> Any:
-        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
+        if isinstance(context.module, kind) and context.method_name == "__call__":
             found[context.module.path] = args[0]
         return call(*args, **options)
 
     with nn.intercept_methods(look):
         network.apply(variables, x, train=False)
-    return traverse_util.unflatten_dict(found)
+    return found
 
 
 def sobel(x: jax.Array) -> jax.Array:

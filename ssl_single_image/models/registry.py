@@ -133,10 +133,10 @@ def build_network(
     )
 
 
-def depth(name: str, options: Mapping[str, Any] | None = None) -> int:
-    """How many layers a backbone has, if it is a chain of convolutions "conv1", "conv2" and so on; else 0."""
+def chain(name: str, options: Mapping[str, Any] | None = None) -> ConvTrunk | None:
+    """The trunk of a backbone that is a chain of convolutions "conv1", "conv2" and so on; of others None."""
     trunk = build_backbone(name, options or {})
-    return len(trunk.layers) if isinstance(trunk, ConvTrunk) and trunk.front is None else 0
+    return trunk if isinstance(trunk, ConvTrunk) and trunk.front is None else None
 
 
 def untrained(spec: EncoderSpec, key: jax.Array) -> EncoderVariables:

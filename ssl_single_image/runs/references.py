@@ -16,7 +16,7 @@ import jax
 
 from ssl_single_image import keys, models
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import fixed, untrained
+from ssl_single_image.runs import fixed, initialised, untrained
 from ssl_single_image.runs.checkpoint import (
     CHECKPOINTS,
     finished,
@@ -30,7 +30,11 @@ from ssl_single_image.runs.forms import Form
 from ssl_single_image.types import EncoderVariables
 
 WORKDIR = "WORKDIR[@STEP or @best][#ENCODER]"
-FORMS: dict[str, Form] = {"random": untrained.FORM, "scattering": fixed.FORM}
+FORMS: dict[str, Form] = {
+    "random": untrained.FORM,
+    "kmeans": initialised.FORM,
+    "scattering": fixed.FORM,
+}
 """Word before the colon -> what loads it."""
 
 
@@ -45,8 +49,9 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
     Args:
       reference: a workdir of pretraining (its newest checkpoint), `WORKDIR@STEP`, `WORKDIR@best` (lowest evaluation
         loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers; or
-        `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network; or `scattering[:OPTION=VALUE]`, the scattering
-        transform.
+        `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network;
+        `kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED]`, one whose filters are clusters of patches of an image; or
+        `scattering[:OPTION=VALUE]`, the scattering transform.
 
     Raises:
       InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture.
