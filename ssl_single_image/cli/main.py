@@ -13,6 +13,7 @@ from ssl_single_image.schema import suggestion
 COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
+    "finetune": "train networks on labels behind frozen first layers of encoders",
     "sample": "draw crops as the network sees them, or export them as files",
     "report": "write a page of tables and figures about finished runs",
     "prepare": "download, convert or check a labelled data set for probes",

@@ -15,16 +15,24 @@ import ml_collections
 from ssl_single_image import models, objectives
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import presets
-from ssl_single_image.experiments.settings import PretrainConfig
+from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.probes import ProbeConfig
 from ssl_single_image.runs.workdir import ENVIRONMENT
 from ssl_single_image.schema import Section, suggestion
 
-SCHEMAS: dict[str, type[Section]] = {"pretrain": PretrainConfig, "probe": ProbeConfig}
+SCHEMAS: dict[str, type[Section]] = {
+    "pretrain": PretrainConfig,
+    "probe": ProbeConfig,
+    "finetune": FinetuneConfig,
+}
 """Kind of experiment -> its config."""
-MARKS = {"pretrain": "objective", "probe": "protocol"}
+MARKS = {"pretrain": "objective", "probe": "protocol", "finetune": "frozen_layers"}
 """A field that only this kind of config has."""
-RECORDED = {"pretrain": ("inputs", ENVIRONMENT), "probe": ("checkpoint", ENVIRONMENT)}
+RECORDED = {
+    "pretrain": ("inputs", ENVIRONMENT),
+    "probe": ("checkpoint", ENVIRONMENT),
+    "finetune": ("checkpoint", "inputs", "row", "source", ENVIRONMENT),
+}
 """What the config.json of a run holds beside its config."""
 
 
@@ -44,7 +52,7 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
     """Reads a config with all its fields, not yet checked; `read` checks it.
 
     Args:
-      kind: "pretrain" or "probe".
+      kind: "pretrain", "probe" or "finetune".
       text: `NAME[:ARGUMENT]`, one of `names`; `FILE.py[:ARGUMENT]`; or `FILE.json`, the record of a run.
       chosen: "objective" or "backbone" -> the name to put in place of the config's; its options get their defaults.
 
@@ -55,7 +63,7 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
     config = _from_json(kind, path) if path.suffix == ".json" else _from_python(path, argument)
     _check_kind(kind, path, config)
     fields = (
-        SCHEMAS[kind]().to_config() if kind == "probe" else presets.pretraining("rotnet", "demo").to_dict()
+        presets.pretraining("rotnet", "demo").to_dict() if kind == "pretrain" else SCHEMAS[kind]().to_config()
     )
     missing = sorted(fields.keys() - config.keys())
     if missing and path.suffix != ".json":
@@ -63,16 +71,15 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
             f"config {path}: lacks {', '.join(missing)}; start from ssl_single_image.experiments.presets"
         )
     whole = fields | config
-    if kind == "pretrain":
-        _complete(whole, chosen or {})
+    _complete(whole, chosen or {})
     return ml_collections.ConfigDict(presets.tuples(whole))
 
 
 def read(kind: str, config: Any) -> Any:
-    """The settings in a config: a `PretrainConfig` or a `ProbeConfig`.
+    """The settings in a config: a `PretrainConfig`, a `ProbeConfig` or a `FinetuneConfig`.
 
     Args:
-      kind: "pretrain" or "probe".
+      kind: "pretrain", "probe" or "finetune".
       config: such settings, or a mapping of their fields, such as the `config` of a run.
 
     Raises:
@@ -217,8 +224,10 @@ def _check_kind(kind: str, path: Path | None, config: Mapping[str, Any]) -> None
 
 
 def _complete(config: dict[str, Any], chosen: Mapping[str, str]) -> None:
-    """Gives the config every option that its backbone and its objective have."""
+    """Gives the config every option that its backbone and its objective have, as far as it has such fields."""
     for name, find in (("backbone", models.find), ("objective", objectives.find)):
+        if name not in config:
+            continue
         options: type[Section] = find(chosen.get(name, config[name])).options
         defaults = options().to_config()
         if not isinstance(config[f"{name}_options"], Mapping):

@@ -44,7 +44,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     settings: probes.ProbeConfig = configs.read(
         "probe", _named(config) if isinstance(config, str) else config
     )
-    names = _checked([references] if isinstance(references, str) else references)
+    names = given_names([references] if isinstance(references, str) else references)
     probes.find(settings.kind)
     encoders = [load_encoder(name) for name in names]
     data = datasets.load(
@@ -97,7 +97,12 @@ def _named(text: str) -> Any:
     return configs.load("probe", text)
 
 
-def _checked(given: Sequence[str]) -> list[str]:
+def given_names(given: Sequence[str]) -> list[str]:
+    """References without blanks around them.
+
+    Raises:
+      InputError: there are none, or one is given twice.
+    """
     names = [str(name).strip() for name in given if str(name).strip()]
     if not names:
         raise InputError("no checkpoint: give at least one workdir of pretraining, or random:BACKBONE")

@@ -29,6 +29,7 @@ from ssl_single_image.models.registry import (
     encoder_spec,
     find,
     untrained,
+    untrained_shapes,
 )
 from ssl_single_image.models.spectral import without_spectral_norm
 
@@ -60,5 +61,6 @@ __all__ = [
     "find",
     "norm_inputs",
     "untrained",
+    "untrained_shapes",
     "without_spectral_norm",
 ]

@@ -141,7 +141,19 @@ def chain(name: str, options: Mapping[str, Any] | None = None) -> ConvTrunk | No
 
 def untrained(spec: EncoderSpec, key: jax.Array) -> EncoderVariables:
     """A randomly initialised encoder: the lower end of the scale."""
-    backbone = build_backbone(spec.backbone, spec.options)
-    image = jnp.zeros((1, spec.size, spec.size, 3))
-    variables = jax.jit(lambda key: backbone.init(key, image, train=False))(key)
+    variables = jax.jit(partial(_init, spec))(key)
     return EncoderVariables(spec, variables.get("params", {}), variables.get("batch_stats", {}))
+
+
+def untrained_shapes(spec: EncoderSpec, key: jax.Array) -> Any:
+    """Shapes and dtypes of a trunk's variables, without computing anything.
+
+    Raises:
+      InputError: layers that do not fit each other.
+    """
+    return jax.eval_shape(partial(_init, spec), key)
+
+
+def _init(spec: EncoderSpec, key: jax.Array) -> Any:
+    backbone = build_backbone(spec.backbone, spec.options)
+    return backbone.init(key, jnp.zeros((1, spec.size, spec.size, 3)), train=False)
