@@ -33,9 +33,21 @@ from ssl_single_image.experiments import configs
 ROOT = run_cli.ROOT
 SIGNATURES = "docs/architecture.md"
 """A page whose Python blocks are signatures, not programs."""
-GUIDES = ("README.md", "docs/augmentation.md", "docs/datasets.md", "docs/pretraining.md", "docs/probing.md")
+GUIDES = (
+    "README.md",
+    "docs/augmentation.md",
+    "docs/baselines.md",
+    "docs/datasets.md",
+    "docs/pretraining.md",
+    "docs/probing.md",
+)
 """Pages whose commands are run. Of all others the settings are read."""
-TRAINED = {"README.md": "cat", "docs/datasets.md": "rotnet", "docs/probing.md": "rotnet"}
+TRAINED = {
+    "README.md": "cat",
+    "docs/baselines.md": "rotnet",
+    "docs/datasets.md": "rotnet",
+    "docs/probing.md": "rotnet",
+}
 """Guide -> the folder in `runs/` where it finds a pretrained network."""
 PAGES = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))]
 
@@ -44,6 +56,7 @@ PROBE = {"epochs": 1, "batch_size": 8, "train_images": 16, "test_images": 8, "ma
 SMALL = {
     "pretrain": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "probe": [f"--config.{name}={value}" for name, value in PROBE.items()],
+    "finetune": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "sample": ["--count=4", "--size=16"],
     "report": [],
     "prepare": [],
@@ -55,11 +68,13 @@ READ_ONLY = {
     "runs/nin": "another network takes long to compile, and tests/unit/test_models.py has it",
     "runs/c10-long": "differs from an earlier command in numbers alone",
     "prepare --dataset cifar10": "downloads",
+    "kmeans:alexnet32": "takes a minute, and tests/unit/test_kmeans_init.py has it",
 }
 """Part of a command in a guide -> why only its settings are read."""
 CHANGES = {
     "README.md": {"steps=100": "**STEPS", '"photos"': 'ssi.probe_config("photos", **PROBE)'},
     "docs/augmentation.md": {"jnp.arange(256)": "jnp.arange(8)"},
+    "docs/baselines.md": {"steps=100": "**STEPS"},
     "docs/pretraining.md": {'ssi.pretrain(config, "runs/upright")': 'configs.read("pretrain", config)'},
     "docs/probing.md": {"train_images=5000, test_images=2000": "**PROBE"},
 }
@@ -94,7 +109,7 @@ def read_settings(words: list[str]) -> None:
     """Parses a command and reads its config, as the command does before it begins."""
     command = words[0]
     args = common.parse(command, command, words)
-    if command in ("pretrain", "probe"):
+    if command in ("finetune", "pretrain", "probe"):
         configs.read(command, args.config)
     assert command == "report" or not args.positional, f"{words} has words that are no flags"
 

@@ -46,6 +46,7 @@ def initialised(first_norm: bool, seed: int = 0) -> EncoderVariables:
 def responses(encoder: EncoderVariables, x: jax.Array, name: str) -> np.ndarray:
     """A layer's values before the ReLU, as a network that follows the convention computes them."""
     trunk = models.chain(encoder.spec.backbone, encoder.spec.options)
+    assert trunk is not None
     number = int(name.removeprefix("conv"))
     variables = {"params": encoder.params, "batch_stats": encoder.batch_stats}
     entering = jax.jit(lambda v, x: models.conv_inputs(trunk, v, x)[name])(variables, x)
