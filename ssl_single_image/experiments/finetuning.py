@@ -177,7 +177,13 @@ def _labelled(config: FinetuneConfig, exclude: list[str]) -> LabelledSet:
 
 
 def _claim(folder: Path, record: dict[str, Any]) -> None:
-    """Makes the folder that of these runs; one without any run is taken over."""
+    """Makes the folder that of these runs; one without any run is taken over.
+
+    Raises:
+      InputError: it holds runs of another config, or something else.
+    """
+    if (folder / workdir.CONFIG).exists() and "frozen_layers" not in workdir.read(folder):
+        raise InputError(f"workdir {folder}: holds another kind of run; give finetune a folder of its own")
     there = any(folder.glob(f"*/{checkpoint.CHECKPOINTS}"))
     workdir.claim(folder, record, (*FREE, "checkpoint"), results=there, leavings=("finetune.*",))
 

@@ -225,6 +225,14 @@ def test_too_large_a_batch_is_refused(tmp_path: Path) -> None:
         ssi.finetune(small(batch_size=64), "none", tmp_path, devices=1)
 
 
+@pytest.mark.usefixtures("stripes")
+def test_a_folder_of_another_kind_of_run_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"objective": "rotnet"}')
+    with pytest.raises(InputError, match="holds another kind of run"):
+        ssi.finetune(small(), "none", tmp_path, devices=1)
+    assert (tmp_path / "config.json").read_text() == '{"objective": "rotnet"}'
+
+
 @pytest.mark.parametrize(("correct", "count"), [(0, 10), (7, 10), (8123, 10000), (10, 10)])
 def test_interval_is_wilsons(correct: int, count: int) -> None:
     z, share = 1.959964, correct / count
