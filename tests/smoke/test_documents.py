@@ -68,6 +68,7 @@ READ_ONLY = {
     "runs/nin": "another network takes long to compile, and tests/unit/test_models.py has it",
     "runs/c10-long": "differs from an earlier command in numbers alone",
     "prepare --dataset cifar10": "downloads",
+    "runs/scattering": "it has more channels than the small size keeps, and tests/unit/test_scattering.py has it",
     "kmeans:alexnet32": "takes a minute, and tests/unit/test_kmeans_init.py has it",
 }
 """Part of a command in a guide -> why only its settings are read."""
