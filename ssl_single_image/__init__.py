@@ -26,6 +26,8 @@ Training and measuring
     pretrain        trains an encoder into a folder, or resumes the run that is there
     probe_config    a probe's config by name ("cifar10", "photos", ...) with fields changed
     probe           measures every layer of encoders; the table shows itself
+    finetune_config a config by name ("cifar10", "photos", ...) with fields changed
+    finetune        trains networks on labels behind frozen first layers of encoders; the table shows itself
     analyse         filters, nearest crops, similarity and ranks of the layers of encoders
     stylize         one image in the style of another, by an encoder's features
     report          one page of tables and figures about finished runs
@@ -56,6 +58,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "export_crops",
             "export_encoder",
             "features",
+            "finetune",
+            "finetune_config",
             "pretrain",
             "pretrain_config",
             "probe",
@@ -78,6 +82,8 @@ if TYPE_CHECKING:
     from ssl_single_image.experiments import export_crops as export_crops
     from ssl_single_image.experiments import export_encoder as export_encoder
     from ssl_single_image.experiments import features as features
+    from ssl_single_image.experiments import finetune as finetune
+    from ssl_single_image.experiments import finetune_config as finetune_config
     from ssl_single_image.experiments import pretrain as pretrain
     from ssl_single_image.experiments import pretrain_config as pretrain_config
     from ssl_single_image.experiments import probe as probe

@@ -9,16 +9,19 @@ from absl import flags
 Define = Callable[[flags.FlagValues], None]
 """Adds a command's flags to the given values."""
 
-CONFIGURED = {"pretrain": "rotnet", "probe": "cifar10"}
+CONFIGURED = {"pretrain": "rotnet", "probe": "cifar10", "finetune": "cifar10"}
 """Commands that take `--config` and `--config.FIELD=VALUE`, which `common.parse` defines once it has the config, and
 the config whose fields their help lists if none is given."""
 PRINT_CONFIG = "print_config"
+REFERENCES = (
+    "WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED],"
+    " kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED], scattering[:OPTION=VALUE],"
+    " file:PATH[,layout=NAME][,OPTION=VALUE]"
+)
 CONFIG_HELP = (
     "The config, by name or file, with optional arguments after a colon (rotnet:image=cat.jpg, or"
     " configs/pretrain/rotnet.py:image=cat.jpg), or the config.json of a run. Change fields with --config.FIELD=VALUE."
 )
-
-REFERENCES = "WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED]"
 
 
 def _required(flag_values: flags.FlagValues, *names: str) -> None:
@@ -62,8 +65,7 @@ def _probe(flag_values: flags.FlagValues) -> None:
     flags.DEFINE_list(
         "checkpoint",
         None,
-        "Encoders to probe, comma-separated: WORKDIR[@STEP, @best or @all][#ENCODER], random:BACKBONE[,OPTION=VALUE]"
-        "[@SEED], file:PATH[,layout=NAME][,OPTION=VALUE].",
+        f"Encoders to probe, comma-separated: {REFERENCES}. WORKDIR@all: each checkpoint of a run.",
         flag_values=flag_values,
     )
     flags.DEFINE_string(
@@ -78,6 +80,29 @@ def _probe(flag_values: flags.FlagValues) -> None:
     )
     flags.DEFINE_list(
         "layers", None, "Layers to probe, comma-separated; overrides config.layers.", flag_values=flag_values
+    )
+    _print_config(flag_values)
+    _required(flag_values, "workdir", "checkpoint")
+
+
+def _finetune(flag_values: flags.FlagValues) -> None:
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder for finetune.json, finetune.md and the run of each checkpoint. Existing runs are resumed.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_list(
+        "checkpoint",
+        None,
+        f"Encoders whose first layers are frozen, comma-separated: {REFERENCES}; none trains all layers.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_string(
+        "data_dir", None, "Folder of prepared data sets; overrides config.data_dir.", flag_values=flag_values
+    )
+    flags.DEFINE_integer(
+        "devices", 0, "Number of devices to use; 0 uses all.", lower_bound=0, flag_values=flag_values
     )
     _print_config(flag_values)
     _required(flag_values, "workdir", "checkpoint")
@@ -236,6 +261,7 @@ def _prepare(flag_values: flags.FlagValues) -> None:
 DEFINE: dict[str, Define] = {
     "pretrain": _pretrain,
     "probe": _probe,
+    "finetune": _finetune,
     "analyse": _analyse,
     "stylize": _stylize,
     "sample": _sample,

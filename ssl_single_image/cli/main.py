@@ -13,6 +13,7 @@ from ssl_single_image.schema import suggestion
 COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
+    "finetune": "train networks on labels behind frozen first layers of encoders",
     "analyse": "compare the layers of encoders: filters, nearest crops, similarity, ranks",
     "stylize": "paint one image in the style of another, by the features of an encoder",
     "sample": "draw crops as the network sees them, or export them as files",

@@ -13,6 +13,7 @@ from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.analysing import analyse
 from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_crops
 from ssl_single_image.experiments.exporting import export_encoder
+from ssl_single_image.experiments.finetuning import finetune
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
 from ssl_single_image.experiments.reporting import report
@@ -25,6 +26,8 @@ __all__ = [
     "export_crops",
     "export_encoder",
     "features",
+    "finetune",
+    "finetune_config",
     "pretrain",
     "pretrain_config",
     "probe",
@@ -67,6 +70,22 @@ def probe_config(name: str, **fields: Any) -> ml_collections.ConfigDict:
     """
     chosen: dict[str, str] = {"kind": fields["kind"]} if "kind" in fields else {}
     return configs.update(configs.load("probe", name, chosen), fields)
+
+
+def finetune_config(name: str, *, preset: str | None = None, **fields: Any) -> ml_collections.ConfigDict:
+    """A config of training behind frozen layers by name, with fields changed.
+
+    Args:
+      name: "cifar10", "photos", or "folder:path=PATH"; or the path of a config file, or of an earlier config.json.
+      preset: "demo" or "cifar10", where the config has presets; None: the config's own default.
+      **fields: in place of the config's: `steps=100`, `frozen_layers=1`.
+
+    Raises:
+      InputError: no such config, preset or field.
+    """
+    argument = "" if preset is None else f"{',' if ':' in name else ':'}preset={preset}"
+    chosen: dict[str, str] = {key: fields[key] for key in ("backbone",) if key in fields}
+    return configs.update(configs.load("finetune", name + argument, chosen), fields)
 
 
 def features(

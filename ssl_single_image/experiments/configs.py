@@ -15,12 +15,16 @@ import ml_collections
 from ssl_single_image import models, objectives, probes
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import presets
-from ssl_single_image.experiments.settings import PretrainConfig
+from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.probes import ProbeConfig
 from ssl_single_image.runs.workdir import ENVIRONMENT
 from ssl_single_image.schema import Section, suggestion
 
-SCHEMAS: dict[str, type[Section]] = {"pretrain": PretrainConfig, "probe": ProbeConfig}
+SCHEMAS: dict[str, type[Section]] = {
+    "pretrain": PretrainConfig,
+    "probe": ProbeConfig,
+    "finetune": FinetuneConfig,
+}
 """Kind of experiment -> its config."""
 Finder = Callable[[str], Any]
 CHOICES: dict[str, dict[str, tuple[str, Finder]]] = {
@@ -29,11 +33,16 @@ CHOICES: dict[str, dict[str, tuple[str, Finder]]] = {
         "objective": ("objective_options", objectives.find),
     },
     "probe": {"kind": ("options", probes.find)},
+    "finetune": {"backbone": ("backbone_options", models.find)},
 }
 """Kind of experiment -> fields that name something, where its options stand, and what finds it."""
-MARKS = {"pretrain": "objective", "probe": "protocol"}
+MARKS = {"pretrain": "objective", "probe": "protocol", "finetune": "frozen_layers"}
 """A field that only this kind of config has."""
-RECORDED = {"pretrain": ("inputs", ENVIRONMENT), "probe": ("checkpoint", ENVIRONMENT)}
+RECORDED = {
+    "pretrain": ("inputs", ENVIRONMENT),
+    "probe": ("checkpoint", ENVIRONMENT),
+    "finetune": ("checkpoint", "inputs", "row", "source", ENVIRONMENT),
+}
 """What the config.json of a run holds beside its config."""
 
 
@@ -53,7 +62,7 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
     """Reads a config with all its fields, not yet checked; `read` checks it.
 
     Args:
-      kind: "pretrain" or "probe".
+      kind: "pretrain", "probe" or "finetune".
       text: `NAME[:ARGUMENT]`, one of `names`; `FILE.py[:ARGUMENT]`; or `FILE.json`, the record of a run.
       chosen: a field of CHOICES -> the name to put in place of the config's; its options get their defaults.
 
@@ -64,7 +73,7 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
     config = _from_json(kind, path) if path.suffix == ".json" else _from_python(path, argument)
     _check_kind(kind, path, config)
     fields = (
-        SCHEMAS[kind]().to_config() if kind == "probe" else presets.pretraining("rotnet", "demo").to_dict()
+        presets.pretraining("rotnet", "demo").to_dict() if kind == "pretrain" else SCHEMAS[kind]().to_config()
     )
     missing = sorted(fields.keys() - config.keys())
     if missing and path.suffix != ".json":
@@ -77,10 +86,10 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
 
 
 def read(kind: str, config: Any) -> Any:
-    """The settings in a config: a `PretrainConfig` or a `ProbeConfig`.
+    """The settings in a config: a `PretrainConfig`, a `ProbeConfig` or a `FinetuneConfig`.
 
     Args:
-      kind: "pretrain" or "probe".
+      kind: "pretrain", "probe" or "finetune".
       config: such settings, or a mapping of their fields, such as the `config` of a run.
 
     Raises:

@@ -11,7 +11,7 @@ import ml_collections
 from ssl_single_image import objectives
 from ssl_single_image.augment import CropSpec
 from ssl_single_image.errors import InputError
-from ssl_single_image.experiments.settings import PretrainConfig
+from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.probes import ProbeConfig
 from ssl_single_image.schema import Section
 from ssl_single_image.training.optim import Optimizer
@@ -71,6 +71,24 @@ def published_probe(dataset: str) -> ml_collections.ConfigDict:
         test="ten_crop",
     )
     return as_config_dict(published)
+
+
+FINETUNING: dict[str, dict[str, Any]] = {
+    "demo": {"steps": 300, "eval_every": 100, "checkpoint_every": 100},
+    "cifar10": {},
+}
+"""Preset -> what differs from the defaults of `FinetuneConfig`."""
+
+
+def finetuning(dataset: str, preset: str) -> ml_collections.ConfigDict:
+    """Supervised training behind frozen layers on a labelled set.
+
+    Raises:
+      InputError: unknown preset.
+    """
+    if preset not in FINETUNING:
+        raise InputError(f"config argument preset={preset}: expected one of {', '.join(FINETUNING)}")
+    return as_config_dict(FinetuneConfig(dataset=dataset, **FINETUNING[preset]))
 
 
 def as_config_dict(section: Section) -> ml_collections.ConfigDict:

@@ -18,7 +18,7 @@ from ssl_single_image.datasets.base import padded
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, online
 from ssl_single_image.experiments.results import Run
-from ssl_single_image.experiments.settings import PretrainConfig
+from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.runs import checkpoint, progress, workdir
 from ssl_single_image.training import loop
@@ -154,8 +154,20 @@ def _single_image(config: PretrainConfig) -> tuple[loop.Data, int, list[dict[str
 def _labelled(
     config: PretrainConfig, devices: Sequence[jax.Device]
 ) -> tuple[loop.Data, int, list[dict[str, Any]]]:
-    """Batches of a labelled set, split over processes and devices."""
+    """Batches of a labelled set, and what it is."""
     labelled = datasets.load(config.dataset, data_dir=config.data_dir or None, size=config.encoder.size)
+    return labelled_data(labelled, config, devices), len(labelled.classes), labelled_origin(labelled)
+
+
+def labelled_origin(labelled: datasets.LabelledSet) -> list[dict[str, Any]]:
+    """What a run records of the set that it learns from."""
+    return [{"name": labelled.name, "classes": len(labelled.classes), "images": len(labelled.train)}]
+
+
+def labelled_data(
+    labelled: datasets.LabelledSet, config: PretrainConfig | FinetuneConfig, devices: Sequence[jax.Device]
+) -> loop.Data:
+    """Batches of a labelled set, split over processes and devices."""
     shard = (jax.process_index(), jax.process_count())
     local = parallel.local_batch_size(config.batch_size, devices)
 
@@ -170,5 +182,4 @@ def _labelled(
         )
 
     example = next(labelled.test.batches(min(2, len(labelled.test))))
-    origin = [{"name": labelled.name, "classes": len(labelled.classes), "images": len(labelled.train)}]
-    return loop.Data(example, train, evaluate, split=True), len(labelled.classes), origin
+    return loop.Data(example, train, evaluate, split=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssl_single_image.analysis import figures, layer_tables, tables
+from ssl_single_image.analysis import figures, finetuned, layer_tables, tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
 from ssl_single_image.runs.metrics import METRICS, read_metrics
@@ -71,8 +71,8 @@ class Run:
         return f"Run in `{self.folder}`, newest values:\n\n| metric | value |\n|:--|--:|\n{cells}"
 
 
-class ProbeTable(Mapping[str, Any]):
-    """The results of a probe: what `probe.json` holds, as a mapping that shows itself as a table."""
+class _Table(Mapping[str, Any]):
+    """A mapping that stays as it is."""
 
     def __init__(self, result: Mapping[str, Any]):
         self._result = dict(result)
@@ -85,6 +85,10 @@ class ProbeTable(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._result)
+
+
+class ProbeTable(_Table):
+    """The results of a probe: what `probe.json` holds, as a mapping that shows itself as a table."""
 
     def accuracy(self, checkpoint: str) -> dict[str, float]:
         """Layer -> top-1 accuracy in percent of one checkpoint.
@@ -186,6 +190,31 @@ class Stylized:
         out = io.BytesIO()
         self.image.save(out, "png")
         return out.getvalue()
+
+
+class FinetuneTable(_Table):
+    """The results of training behind frozen layers: what `finetune.json` holds, as a mapping that shows itself."""
+
+    def accuracy(self, checkpoint: str) -> tuple[float, float, float]:
+        """Test accuracy behind the layers of one checkpoint and both ends of its 95 % interval, in percent.
+
+        Raises:
+          InputError: it is not in the table.
+        """
+        for result in self["results"]:
+            if result["checkpoint"] == str(checkpoint):
+                return result["accuracy"], result["low"], result["high"]
+        there = ", ".join(result["checkpoint"] for result in self["results"])
+        raise InputError(f"checkpoint {checkpoint}: not in this table, which has {there}")
+
+    def __str__(self) -> str:
+        return finetuned.markdown(self)
+
+    def __repr__(self) -> str:
+        return f"<training behind {len(self['results'])} encoders on {self['dataset']}>\n{self}"
+
+    def _repr_markdown_(self) -> str:
+        return finetuned.markdown(self)
 
 
 class Page:

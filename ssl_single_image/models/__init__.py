@@ -11,9 +11,11 @@ from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
 from ssl_single_image.models.layers import (
     EPSILON,
     FEATURES,
+    ConvSpec,
     ConvTrunk,
     Network,
     average_pooled,
+    conv_inputs,
     dense_top,
     norm_inputs,
 )
@@ -24,10 +26,12 @@ from ssl_single_image.models.registry import (
     Module,
     build_backbone,
     build_network,
+    chain,
     current_name,
     encoder_spec,
     find,
     untrained,
+    untrained_shapes,
 )
 from ssl_single_image.models.spectral import without_spectral_norm
 
@@ -41,6 +45,7 @@ __all__ = [
     "STD",
     "Backbone",
     "CodeHead",
+    "ConvSpec",
     "ConvTrunk",
     "Critic",
     "Discriminator",
@@ -51,6 +56,8 @@ __all__ = [
     "average_pooled",
     "build_backbone",
     "build_network",
+    "chain",
+    "conv_inputs",
     "current_name",
     "dense_top",
     "doublings",
@@ -58,5 +65,6 @@ __all__ = [
     "find",
     "norm_inputs",
     "untrained",
+    "untrained_shapes",
     "without_spectral_norm",
 ]

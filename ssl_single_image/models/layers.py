@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from jax import lax
 
 from ssl_single_image.models.spectral import spectral_norm
 from ssl_single_image.ops.convolution import conv2d
@@ -121,16 +122,28 @@ def norm_inputs(network: nn.Module, variables: Any, x: jax.Array) -> dict[str, A
     Returns:
       In the form of "batch_stats", with an array (B, h, w, C) in place of the statistics of each layer.
     """
+    return traverse_util.unflatten_dict(_entering(nn.BatchNorm, network, variables, x))
+
+
+def conv_inputs(network: nn.Module, variables: Any, x: jax.Array) -> dict[str, Any]:
+    """What enters every convolution of a network in inference mode, by its name; arguments as `norm_inputs`'."""
+    return traverse_util.unflatten_dict(_entering(Conv, network, variables, x))
+
+
+def _entering(
+    kind: type[nn.Module], network: nn.Module, variables: Any, x: jax.Array
+) -> dict[tuple[str, ...], jax.Array]:
+    """Path of every module of a kind -> what it is given."""
     found: dict[tuple[str, ...], jax.Array] = {}
 
     def look(call: Callable[..., Any], args: Any, options: Any, context: Any) -> Any:
-        if isinstance(context.module, nn.BatchNorm) and context.method_name == "__call__":
+        if isinstance(context.module, kind) and context.method_name == "__call__":
             found[context.module.path] = args[0]
         return call(*args, **options)
 
     with nn.intercept_methods(look):
         network.apply(variables, x, train=False)
-    return traverse_util.unflatten_dict(found)
+    return found
 
 
 def sobel(x: jax.Array) -> jax.Array:
@@ -161,6 +174,11 @@ class ConvTrunk(nn.Module):
     """Whether the first layer has batch norm; without, it has a bias."""
     spectral: bool = False
     """Divides every kernel by its largest singular value, as a discriminator wants it: see `spectral_norm`."""
+    frozen: int = 0
+    """The first layers, as many, that are not trained: always in inference mode, and without gradients."""
+    front: Callable[[], nn.Module] | None = None
+    """Makes what takes the place of the layers before `start`; it has the interface of a trunk."""
+    start: int = 1
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -169,7 +187,10 @@ class ConvTrunk(nn.Module):
         if self.sobel_front:
             x = sobel(x)
         taps: Taps = {}
-        for number, layer in enumerate(self.layers, 1):
+        if self.front is not None:
+            x, before = self.front()(x, train=train)
+            taps |= before
+        for number, layer in enumerate(self.layers[self.start - 1 :], self.start):
             name = f"conv{number}"
             norm = self.first_norm or number > 1
             conv = Conv(
@@ -182,13 +203,16 @@ class ConvTrunk(nn.Module):
                 fan_in_init if self.spectral else conv_init,
                 name=name,
             )
-            x = spectral_norm(conv, x, train) if self.spectral else conv(x)
+            training = train and number > self.frozen
+            x = spectral_norm(conv, x, training) if self.spectral else conv(x)
             if norm:
-                x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
+                x = batch_norm(training, self.axis_name, self.dtype, f"bn{number}")(x)
             x = nn.leaky_relu(x, self.slope) if self.slope else nn.relu(x)
             taps[name] = x
             if layer.pool:
                 x = (average_pool if layer.average else max_pool)(x, *layer.pool)
+            if number == self.frozen:
+                x = lax.stop_gradient(x)
         return x, taps
 
 

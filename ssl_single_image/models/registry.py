@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.models import alexnet, alexnet32, dcgan32, nin
+from ssl_single_image.models import alexnet, alexnet32, dcgan32, hybrid, nin, scattering
 from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import Network
+from ssl_single_image.models.layers import ConvTrunk, Network
 from ssl_single_image.schema import pick
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
@@ -24,7 +24,9 @@ BACKBONES: dict[str, Backbone] = {
     "alexnet": alexnet.BACKBONE,
     "alexnet32": alexnet32.BACKBONE,
     "dcgan32": dcgan32.BACKBONE,
+    "hybrid": hybrid.BACKBONE,
     "nin": nin.BACKBONE,
+    "scattering": scattering.BACKBONE,
 }
 FORMER_NAMES = {"cifar32": "alexnet32"}
 """Former names, which checkpoints and scripts still contain -> current names."""
@@ -114,23 +116,44 @@ def build_network(
     axis_name: str | None = None,
     dtype: Any = jnp.float32,
     head: Callable[[], Module] | None = None,
+    frozen: int = 0,
 ) -> Network:
     """The trunk with a head on top: `apply` -> (logits (B, outputs) float32, activations by layer).
 
     Arguments and errors as `build_backbone`'s; `head` makes the head, None: the published one. Variables lie under
-    "backbone" and "head".
+    "backbone" and "head". The first `frozen` layers of a chain are always in inference mode and have no gradients.
     """
     backbone = find(name)
     read = backbone.options.from_value(options)
     shared = {"axis_name": axis_name, "dtype": jnp.dtype(dtype)}
+    chain = {"frozen": frozen} if frozen else {}
     return Network(
-        partial(backbone.build, read, **shared), head or partial(backbone.head, outputs, read, **shared)
+        partial(backbone.build, read, **shared, **chain),
+        head or partial(backbone.head, outputs, read, **shared),
     )
+
+
+def chain(name: str, options: Mapping[str, Any] | None = None) -> ConvTrunk | None:
+    """The trunk of a backbone that is a chain of convolutions "conv1", "conv2" and so on; of others None."""
+    trunk = build_backbone(name, options or {})
+    return trunk if isinstance(trunk, ConvTrunk) and trunk.front is None else None
 
 
 def untrained(spec: EncoderSpec, key: jax.Array) -> EncoderVariables:
     """A randomly initialised encoder: the lower end of the scale."""
+    variables = jax.jit(partial(_init, spec))(key)
+    return EncoderVariables(spec, variables.get("params", {}), variables.get("batch_stats", {}))
+
+
+def untrained_shapes(spec: EncoderSpec, key: jax.Array) -> Any:
+    """Shapes and dtypes of a trunk's variables, without computing anything.
+
+    Raises:
+      InputError: layers that do not fit each other.
+    """
+    return jax.eval_shape(partial(_init, spec), key)
+
+
+def _init(spec: EncoderSpec, key: jax.Array) -> Any:
     backbone = build_backbone(spec.backbone, spec.options)
-    image = jnp.zeros((1, spec.size, spec.size, 3))
-    variables = jax.jit(lambda key: backbone.init(key, image, train=False))(key)
-    return EncoderVariables(spec, variables["params"], variables.get("batch_stats", {}))
+    return backbone.init(key, jnp.zeros((1, spec.size, spec.size, 3)), train=False)

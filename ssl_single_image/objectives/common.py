@@ -33,6 +33,7 @@ class Setup:
       dtype: of the computation, "float32" or "bfloat16"; tests compare programs in "float64", with JAX's x64 mode.
       view_hflip: probability that a step mirrors a crop, anew at each visit.
       classes: number of labels, for objectives on labelled data.
+      frozen: the first layers of `network`, as many, that are not trained.
       options: an instance of the objective's own options, None where it has none.
     """
 
@@ -46,6 +47,7 @@ class Setup:
     dtype: str = "float32"
     view_hflip: float = 0.0
     classes: int = 0
+    frozen: int = 0
     options: Any = None
 
     def network(
@@ -55,7 +57,13 @@ class Setup:
         spec = self.encoder
         axis_name = axis_name if self.sync_batch_norm else None
         return models.build_network(
-            spec.backbone, spec.options, outputs, axis_name=axis_name, dtype=self.dtype, head=head
+            spec.backbone,
+            spec.options,
+            outputs,
+            axis_name=axis_name,
+            dtype=self.dtype,
+            head=head,
+            frozen=self.frozen,
         )
 
     def widened(self, x: jax.Array) -> jax.Array:
@@ -171,8 +179,9 @@ def init_state(setup: Setup, network: models.Module, key: jax.Array) -> State:
 
 
 def trunk(setup: Setup, state: State) -> EncoderVariables:
-    """The encoder of a state whose network is `setup.network`."""
-    return EncoderVariables(setup.encoder, state.params["backbone"], state.batch_stats["backbone"])
+    """The encoder of a state whose network is `setup.network`; one without variables has none in the state."""
+    params, statistics = (each.get("backbone", {}) for each in (state.params, state.batch_stats))
+    return EncoderVariables(setup.encoder, params, statistics)
 
 
 def classification_loss(

@@ -16,7 +16,7 @@ import jax
 
 from ssl_single_image import keys, models
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import untrained
+from ssl_single_image.runs import fixed, initialised, untrained
 from ssl_single_image.runs.checkpoint import (
     CHECKPOINTS,
     finished,
@@ -32,7 +32,12 @@ from ssl_single_image.types import EncoderVariables
 
 ALL = "all"
 WORKDIR = "WORKDIR[@STEP or @best][#ENCODER]"
-FORMS: dict[str, Form] = {"random": untrained.FORM, "file": foreign.FORM}
+FORMS: dict[str, Form] = {
+    "random": untrained.FORM,
+    "kmeans": initialised.FORM,
+    "scattering": fixed.FORM,
+    "file": foreign.FORM,
+}
 """Word before the colon -> what loads it."""
 
 
@@ -62,8 +67,10 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
     Args:
       reference: a workdir of pretraining (its newest checkpoint), `WORKDIR@STEP`, `WORKDIR@best` (lowest evaluation
         loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers;
-        `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network; or `file:PATH[,layout=NAME][,OPTION=VALUE]`, the
-        weights in a file of PyTorch or safetensors.
+        `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network;
+        `kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED]`, one whose filters are clusters of patches of an image;
+        `scattering[:OPTION=VALUE]`, the scattering transform; or `file:PATH[,layout=NAME][,OPTION=VALUE]`, the weights
+        in a file of PyTorch or safetensors.
 
     Raises:
       InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture. A note of the

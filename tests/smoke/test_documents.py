@@ -37,6 +37,7 @@ GUIDES = (
     "README.md",
     "docs/analysis.md",
     "docs/augmentation.md",
+    "docs/baselines.md",
     "docs/datasets.md",
     "docs/pretraining.md",
     "docs/probing.md",
@@ -46,6 +47,7 @@ GUIDES = (
 TRAINED = {
     "README.md": "cat",
     "docs/analysis.md": "rotnet",
+    "docs/baselines.md": "rotnet",
     "docs/datasets.md": "rotnet",
     "docs/probing.md": "rotnet",
     "docs/weights.md": "rotnet",
@@ -58,6 +60,7 @@ PROBE = {"epochs": 1, "batch_size": 8, "train_images": 16, "test_images": 8, "ma
 SMALL = {
     "pretrain": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "probe": [f"--config.{name}={value}" for name, value in PROBE.items()],
+    "finetune": ["--devices=1", *(f"--config.{name}={value}" for name, value in STEPS.items())],
     "sample": ["--count=4", "--size=16"],
     "analyse": ["--images=8"],
     "stylize": ["--size=32", "--steps=2"],
@@ -72,12 +75,15 @@ READ_ONLY = {
     "runs/nin": "another network takes long to compile, and tests/unit/test_models.py has it",
     "runs/c10-long": "differs from an earlier command in numbers alone",
     "prepare --dataset cifar10": "downloads",
+    "runs/scattering": "it has more channels than the small size keeps, and tests/unit/test_scattering.py has it",
+    "kmeans:alexnet32": "takes a minute, and tests/unit/test_kmeans_init.py has it",
 }
 """Part of a command in a guide -> why only its settings are read."""
 CHANGES = {
     "README.md": {"steps=100": "**STEPS", '"photos"': 'ssi.probe_config("photos", **PROBE)'},
     "docs/analysis.md": {"images=64": "images=8", "size=64, steps=4": "size=32, steps=2"},
     "docs/augmentation.md": {"jnp.arange(256)": "jnp.arange(8)"},
+    "docs/baselines.md": {"steps=100": "**STEPS"},
     "docs/pretraining.md": {'ssi.pretrain(config, "runs/upright")': 'configs.read("pretrain", config)'},
     "docs/probing.md": {"train_images=5000, test_images=2000": "**PROBE"},
 }
@@ -112,7 +118,7 @@ def read_settings(words: list[str]) -> None:
     """Parses a command and reads its config, as the command does before it begins."""
     command = words[0]
     args = common.parse(command, command, words)
-    if command in ("pretrain", "probe"):
+    if command in ("finetune", "pretrain", "probe"):
         configs.read(command, args.config)
     assert command == "report" or not args.positional, f"{words} has words that are no flags"
 

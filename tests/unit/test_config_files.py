@@ -28,7 +28,7 @@ def call(command: str, *words: str) -> int:
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, *words: str) -> str:
     """The one line that a command says before it exits with 2, having written nothing."""
     workdir = tmp_path / "never"
-    extra = ["--checkpoint=random:alexnet32"] if command == "probe" else []
+    extra = ["--checkpoint=random:alexnet32"] if command in ("finetune", "probe") else []
     assert call(command, *words, *extra, f"--workdir={workdir}") == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
     assert len(lines) == 1
@@ -90,6 +90,9 @@ def test_a_field_out_of_range_is_named(tmp_path, capsys, overrides, message):
         ("pretrain", "rotnet:preset=small", "preset=small: expected one of demo, cifar32, imagenet224"),
         ("pretrain", "rotnet:size=3", "expected key=value with a key of preset, image"),
         ("probe", "photos:size=3", "expected key=value with a key of none"),
+        ("finetune", "configs/probe/cifar10.py", "is for probe, not for finetune"),
+        ("probe", "configs/finetune/cifar10.py", "is for finetune, not for probe"),
+        ("finetune", "cifar10:preset=small", "preset=small: expected one of demo, cifar10"),
     ],
 )
 def test_a_config_that_is_none_is_named(tmp_path, capsys, command, text, message):
@@ -127,7 +130,7 @@ def test_a_missing_config_is_asked_for(tmp_path, capsys):
     assert "--config: missing; bigan" in refused(tmp_path, capsys, "pretrain")
 
 
-@pytest.mark.parametrize("kind", ["pretrain", "probe"])
+@pytest.mark.parametrize("kind", ["pretrain", "probe", "finetune"])
 def test_every_config_reads_by_name_and_by_path_as_the_same(kind):
     for name in configs.names(kind):
         argument = ":dataset=photos" if name == "supervised" else ":path=pets" if name == "folder" else ""

@@ -88,7 +88,7 @@ def test_print_config_refuses_what_a_run_would_refuse(capsys: pytest.CaptureFixt
     assert "steps = 0: must be" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["pretrain"], ["probe", "--config=cifar10"]])
+@pytest.mark.parametrize("words", [["pretrain"], ["probe", "--config=cifar10"], ["finetune"]])
 def test_a_run_still_needs_its_flags(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*words, *(["--config=rotnet"] if words == ["pretrain"] else [])) == 2
     assert "workdir" in capsys.readouterr().err
@@ -112,7 +112,7 @@ def test_help_lists_the_fields_of_the_config_that_is_given(capsys: pytest.Captur
     assert rows(text)["crop.min_area"].endswith("(of the initial crop's, where that is on)")
 
 
-@pytest.mark.parametrize("command", ["pretrain", "probe"])
+@pytest.mark.parametrize("command", ["finetune", "pretrain", "probe"])
 def test_help_shows_the_flags_before_it_reads_a_config(command: str) -> None:
     """Where nothing heavy can be imported, all flags are on the screen before the command fails."""
     code = (

@@ -1,0 +1,32 @@
+"""`finetune`: trains networks on labels behind frozen first layers of encoders, and prints one table."""
+
+from __future__ import annotations
+
+from absl import flags
+
+from ssl_single_image.cli import common, listing
+from ssl_single_image.cli.probe import references
+
+
+def main(args: flags.FlagValues) -> None:
+    """Runs the command."""
+    import jax
+
+    from ssl_single_image.experiments import configs
+    from ssl_single_image.experiments.finetuning import finetune
+    from ssl_single_image.parallel import distributed
+
+    common.no_words(args, "finetune")
+    if args.data_dir:
+        args.config.data_dir = args.data_dir
+    if args.print_config:
+        print(listing.whole(configs.read("finetune", args.config).resolved()))
+        return
+    distributed.initialize()
+    table = finetune(args.config, references(args.checkpoint), args.workdir, devices=args.devices)
+    if jax.process_index() == 0:
+        print(table)
+
+
+if __name__ == "__main__":
+    common.run("finetune")
