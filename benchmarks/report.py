@@ -32,6 +32,7 @@ SHA256 = "0123456789abcdef" * 4
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 LINES = 54
 """Lines in a run's metrics."""
+LAST_STEP = 2700
 
 
 def make_run(folder: Path, number: int, objective: str = "rotnet", images: int = 1) -> Path:
@@ -66,7 +67,7 @@ def make_run(folder: Path, number: int, objective: str = "rotnet", images: int =
     )
     encoder = ssi.load_encoder(f"random:{settings.backbone}@{number}").encoder
     store = CheckpointStore(folder)
-    store.save(State(jnp.int32(2700), {}, {}, {}, {}), encoder, config, {"eval/loss": 1.2})
+    store.save(State(jnp.int32(LAST_STEP), {}, {}, {}, {}), encoder, config, {"eval/loss": 1.2})
     store.close()
     return folder
 
@@ -113,19 +114,16 @@ def _result(checkpoint: str, rng: np.random.Generator) -> dict[str, Any]:
         }
         for layer, top1 in zip(LAYERS, base + gain, strict=True)
     }
-    result: dict[str, Any] = {
-        "checkpoint": checkpoint,
-        "step": 2700 if trained else 0,
-        "backbone": "alexnet32",
-    }
+    at = checkpoint.rpartition("@")[2]
+    step = 0 if not trained else int(at) if at.isdecimal() else LAST_STEP
+    result: dict[str, Any] = {"checkpoint": checkpoint, "step": step, "backbone": "alexnet32"}
     result |= {"encoder": {"backbone": "alexnet32", "options": {}, "size": 32}, "layers": layers}
     if trained:
         points = dict(zip(LAYERS, map(float, gain), strict=True))
         result["gains"] = {
             layer: {"points": value, "interval": [value - 1, value + 1]} for layer, value in points.items()
         }
-        _, at, step = checkpoint.rpartition("@")
-        result["crops"] = 32 * (int(step) if at and step.isdecimal() else 2700)
+        result["crops"] = 32 * step
     return result
 
 

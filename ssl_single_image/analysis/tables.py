@@ -279,7 +279,7 @@ def _told(name: str, old: Any, new: Any) -> str:
     """A difference in words; of the images it is enough that they are others."""
     if name == "classes" or name.startswith("data.classes"):
         return "its classes are others"
-    if name.startswith("data.") or name in ("chance", "test_images", "train_images"):
+    if name.startswith("data") or name in ("chance", "test_images", "train_images"):
         return "its images are others"
     return f"{name.removeprefix('config.')} is {new} instead of {old}"
 

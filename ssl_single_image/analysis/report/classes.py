@@ -17,7 +17,7 @@ MOST = 120
 EXTREMES = 25
 COLOURS = "Blues"
 """Matplotlib's colour map: light is low."""
-DARK = 0.55
+DARK = 0.72
 """Part of the map from where on its text is white."""
 
 
@@ -26,7 +26,7 @@ def styles() -> list[dict[str, str]]:
     colours = matplotlib.colormaps[COLOURS]
     shares = [0.9 * level / (LEVELS - 1) for level in range(LEVELS)]
     return [
-        {"ground": to_hex(colours(share)), "text": "#ffffff" if share > DARK else "#1a1a1a"}
+        {"ground": to_hex(colours(share)), "text": "#ffffff" if share > DARK else "#000000"}
         for share in shares
     ]
 

@@ -30,6 +30,7 @@ def render(content: Mapping[str, Any], made: datetime.datetime | None = None) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # a plot's parts refer to earlier ones
     environment.globals["own"] = lambda name: Markup(_source(name))  # ours, not a user's: scripts and styles
     made = made or datetime.datetime.now(datetime.UTC)
     told = {

@@ -21,7 +21,9 @@ MOST_POINTS = 1000
 """Points of a line; of longer ones every n-th is kept, and the last."""
 HEIGHT = 320
 """Pixels, without what the legend takes."""
-LEGEND_LINE = 22
+UNTRAINED = ", untrained"
+"""Ends the label of a line that another one is compared with."""
+LEGEND_LINE = 19
 """Pixels that a line of the legend takes."""
 
 
@@ -98,8 +100,9 @@ def draw(plot: Plot) -> Drawn:
         active_scroll=None,
         **places,
     )
-    for number, line in enumerate(plot.lines):
-        _add(axes, line, COLOURS[number % len(COLOURS)])
+    colours = _colours(plot.lines)
+    for line, colour in zip(plot.lines, colours, strict=True):
+        _add(axes, line, colour)
     if not plot.names:
         axes.xaxis.formatter = NumeralTickFormatter(format="0,0")
     _tidy(axes)
@@ -107,7 +110,7 @@ def draw(plot: Plot) -> Drawn:
 
 
 def _add(axes: Any, line: Line, colour: str) -> None:
-    from bokeh.models import ColumnDataSource, HoverTool, Whisker
+    from bokeh.models import ColumnDataSource, HoverTool
 
     columns = {"x": list(line.x), "y": list(line.y), "label": [line.label] * len(line.x)}
     if line.low:
@@ -118,9 +121,15 @@ def _add(axes: Any, line: Line, colour: str) -> None:
     points = axes.scatter("x", "y", size=6 if len(line.x) < 60 else 2, **shown)
     told = [("", "@label"), ("at", "@x{0,0}" if _numbers(line.x) else "@x"), ("value", "@y{0.0000}")]
     if line.low:
-        axes.add_layout(Whisker(source=source, base="x", lower="low", upper="high", line_color=colour))
+        axes.segment("x", "low", "x", "high", **shown)
         told[-1] = ("value", "@y{0.0} (@low{0.0} to @high{0.0})")
     axes.add_tools(HoverTool(renderers=[points], tooltips=told))
+
+
+def _colours(lines: Sequence[Line]) -> list[str]:
+    """One a line; `conv1, untrained` has that of `conv1`."""
+    firsts = list(dict.fromkeys(line.label.removesuffix(UNTRAINED) for line in lines))
+    return [COLOURS[firsts.index(line.label.removesuffix(UNTRAINED)) % len(COLOURS)] for line in lines]
 
 
 def _tidy(axes: Any) -> None:
@@ -128,6 +137,7 @@ def _tidy(axes: Any) -> None:
     legend.click_policy = "hide"
     legend.label_text_font_size = "11px"
     legend.border_line_color = None
+    legend.location = "bottom_left"
     axes.add_layout(legend, "below")
     axes.toolbar.logo = None
     axes.toolbar.autohide = True
@@ -161,10 +171,16 @@ def by_crops(probe: tables.Probe) -> list[Plot]:
     drawn = []
     for run, results in history.runs(probe).items():
         lines = []
+        untrained = tables.untrained_of(probe, results[0])
         for layer in tables.layers({"results": results}):
             seen = [result for result in results if layer in result["layers"]]
             values = [result["layers"][layer] for result in seen]
-            lines.append(_measured(layer, [result["crops"] for result in seen], values))
+            crops = [result["crops"] for result in seen]
+            lines.append(_measured(layer, crops, values))
+            if untrained and crops:
+                base = sum(other[layer]["top1"] for other in untrained) / len(untrained)
+                ends = [crops[0], crops[-1]]
+                lines.append(Line(f"{layer}{UNTRAINED}", ends, [base, base], dashed=True))
         drawn.append(Plot(f"{run} on {probe['dataset']}", "crops seen", "top-1 accuracy, %", lines))
     return drawn
 

@@ -46,32 +46,34 @@ def _compared(probe: tables.Probe, result: Mapping[str, Any]) -> str:
     gains = result.get("gains", {})
     if gains:
         images = origins.images(result)
-        text = _differences(gains, name) + _shots(probe, result)
-        return f"From {images}, {text}." if images else f"{text[:1].upper()}{text[1:]}."
+        beginning = f"From {images}, " if images else f"{name}: "
+        return f"{beginning}{_differences(gains, name if images else '')}{_shots(probe, result)}."
     if tables.untrained_of(probe, result):
         return f"{name} was not probed together with its untrained network: no paired interval says where they differ."
     return f"{name}: no untrained network of its kind was probed, so what training added is not known."
 
 
 def _differences(gains: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """`conv2-conv4 of NAME lie above the untrained network by 3.2 to 6.0 points; conv1 does not differ`."""
+    """`conv2-conv4 of NAME lie above the untrained network by 3.2 to 6.0 points; conv1 does not differ measurably`."""
     order = sorted(gains, key=lambda layer: (len(layer), layer))
     above = [layer for layer in order if gains[layer]["interval"][0] > 0]
     below = [layer for layer in order if gains[layer]["interval"][1] < 0]
     level = [layer for layer in order if layer not in above and layer not in below]
-    parts = []
-    for where, found in (("above", above), ("below", below)):
+    parts: list[str] = []
+    for where, found in (("above", above), ("below", below), ("", level)):
         if found:
-            of = f" of {name}" if not parts else ""
-            by = _points([gains[layer]["points"] for layer in found])
-            verb = "lie" if len(found) > 1 else "lies"
-            parts.append(f"{_span(found, order)}{of} {verb} {where} the untrained network by {by}")
-    if level:
-        of = "" if parts else f" of {name}"
-        verb = "do" if len(level) > 1 else "does"
-        against = "" if parts else " from the untrained network"
-        parts.append(f"{_span(level, order)}{of} {verb} not differ measurably{against}")
+            subject = _span(found, order) + (f" of {name}" if name and not parts else "")
+            other = "it" if parts else "the untrained network"
+            parts.append(f"{subject} {_predicate(where, len(found) > 1, other)}")
+            if where:
+                parts[-1] += f" by {_points([gains[layer]['points'] for layer in found])}"
     return "; ".join(parts)
+
+
+def _predicate(where: str, several: bool, other: str) -> str:
+    if where:
+        return f"{'lie' if several else 'lies'} {where} {other}"
+    return f"{'do' if several else 'does'} not differ measurably from {other}"
 
 
 def _points(values: Sequence[float]) -> str:
