@@ -18,12 +18,25 @@ Probe = Mapping[str, Any]
 NAMES = {"top1": "top-1", "top5": "top-5"}
 HALF = "half of the 95 % interval"
 GAINS = "gain over the untrained network of the same encoder spec, points of top-1 accuracy"
-RECIPE = ("kind", "protocol", "test", "size", "train_images", "test_images", "chance", "config", "data")
-"""What must agree for results to stand in one table: all of the probe's config, and the images."""
+RECIPE = (
+    "kind",
+    "protocol",
+    "test",
+    "size",
+    "classes",
+    "train_images",
+    "test_images",
+    "chance",
+    "config",
+    "data",
+)
+"""What must agree for results to stand in one table: all of the probe's config, the classes and the images."""
 ADDED = {"statistics": "running", "options": {}}
 """Fields of a probe's config that older files lack, with the value that their probes had."""
 CHOSEN = ("layers", "seeds")
 """Fields that say which numbers there are and how often they were measured, and not what they mean."""
+ORIGIN = "origin"
+"""Key of a result in a report's own probes.json: which of the report's runs it is of."""
 
 
 def layers(probe: Probe) -> list[str]:
@@ -175,10 +188,20 @@ def merge(probes: Iterable[Probe]) -> list[dict[str, Any]]:
     """
     merged: dict[str, dict[str, Any]] = {}
     for probe in probes:
-        key = json.dumps([probe["dataset"] if "data" not in probe else "", recipe(probe)], sort_keys=True)
-        into = merged.setdefault(key, {**probe, "results": []})
-        into["results"] += [result for result in probe["results"] if result not in into["results"]]
+        into = merged.setdefault(key(probe), {**probe, "results": []})
+        known = [_measured(result) for result in into["results"]]
+        into["results"] += [result for result in probe["results"] if _measured(result) not in known]
     return list(merged.values())
+
+
+def _measured(result: Mapping[str, Any]) -> dict[str, Any]:
+    """A result without what the report added to it."""
+    return {name: value for name, value in result.items() if name != ORIGIN}
+
+
+def key(probe: Probe) -> str:
+    """What two probes must agree in to stand in one table: `recipe`, and the set's name where no hash is known."""
+    return json.dumps([probe["dataset"] if "data" not in probe else "", recipe(probe)], sort_keys=True)
 
 
 def recipe(probe: Probe) -> dict[str, Any]:
@@ -254,7 +277,9 @@ def _spec(result: Mapping[str, Any]) -> Any:
 
 def _told(name: str, old: Any, new: Any) -> str:
     """A difference in words; of the images it is enough that they are others."""
-    if name.startswith("data.") or name in ("chance", "test_images", "train_images"):
+    if name == "classes" or name.startswith("data.classes"):
+        return "its classes are others"
+    if name.startswith("data") or name in ("chance", "test_images", "train_images"):
         return "its images are others"
     return f"{name.removeprefix('config.')} is {new} instead of {old}"
 

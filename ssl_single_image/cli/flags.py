@@ -241,6 +241,33 @@ def _export(flag_values: flags.FlagValues) -> None:
 def _report(flag_values: flags.FlagValues) -> None:
     text = "Folder to write the report to. The runs follow: report --workdir R RUN RUN ..."
     flags.DEFINE_string("workdir", None, text, flag_values=flag_values)
+    flags.DEFINE_bool(
+        "interactive",
+        None,
+        "Plots that answer the mouse, 1.3 MB more. Default: where Bokeh is installed (pip install '.[report]').",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_bool(
+        "watch",
+        False,
+        "Serve the page on this machine, and build it anew while the runs go on. Ctrl-C ends it.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "port",
+        8000,
+        "With --watch: the port of 127.0.0.1; 0: any that is free.",
+        lower_bound=0,
+        upper_bound=65535,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_float(
+        "every",
+        10.0,
+        "With --watch: seconds between two looks at the runs.",
+        lower_bound=0.1,
+        flag_values=flag_values,
+    )
     _required(flag_values, "workdir")
 
 

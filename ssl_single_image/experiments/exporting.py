@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from ssl_single_image.analysis import cards, report
+from ssl_single_image.analysis import cards
+from ssl_single_image.analysis.report import checks
 from ssl_single_image.errors import Halted, InputError, disk_is_full
 from ssl_single_image.images import builtin
 from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
@@ -64,7 +65,7 @@ def export_encoder(
     if dtype not in DTYPES:
         raise InputError(f"dtype = {dtype!r}: unknown{suggestion(str(dtype), DTYPES)}")
     loaded = reference if isinstance(reference, LoadedEncoder) else load_encoder(reference)
-    measured = report.read_probe(Path(os.path.expanduser(probe))) if probe is not None else None
+    measured = checks.read_probe(Path(os.path.expanduser(probe))) if probe is not None else None
     if measured is not None:
         _check_probe(measured, loaded, str(probe))
     config = _without_folders(dict(loaded.meta.get("config", {})))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html.parser
 import json
 from pathlib import Path
 
@@ -10,82 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 from probe_fakes import LAYERS, tiny_backbone, tiny_encoder  # noqa: F401
-from test_tables import probe, result
+from report_pages import CONFIG, Page, make_probe, make_run
+from test_tables import result
 
 from ssl_single_image.analysis import filters, report
 from ssl_single_image.cli import common
 from ssl_single_image.runs import environment
-from ssl_single_image.runs.checkpoint import CheckpointStore
-from ssl_single_image.types import InputError, State
+from ssl_single_image.types import InputError
 
 PNG = b"\x89PNG\r\n\x1a\n"
-CONFIG = {"objective": "rotnet", "source": "builtin:<cat>", "backbone": "tiny", "steps": 20, "batch_size": 64}
-
-
-class Page(html.parser.HTMLParser):
-    """Tags seen, rows of tables, and what images and links point to."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.open: list[str] = []
-        self.rows: list[list[str]] = []
-        self.bold: list[str] = []
-        self.targets: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.targets += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] += data
-        if "strong" in self.open:
-            self.bold.append(data)
-
-
-def make_probe(folder: Path, *results: dict, **changes) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text("{}")
-    (folder / "probe.json").write_text(json.dumps(probe(*results, **changes)))
-    return folder
 
 
 @pytest.fixture
-def pretrained(tmp_path) -> Path:
-    folder = tmp_path / "runs" / "rotnet"
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG | {"environment": environment.describe()}))
-    lines = [
-        {"step": 10, "train/loss": 1.3, "train/accuracy": 0.4},
-        {"step": 20, "train/loss": 1.1, "eval/loss": 1.2},
-    ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3')
-    clocks = [
-        (10, 100.0),
-        (20, 250.0),
-        (20, 30.0),
-        (30, 3500.0),
-    ]  # two processes, the second of which resumed
-    told = [{"step": s, "seconds": t, "views_per_second": 40 * s} for s, t in clocks]
-    (folder / "timings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
-    for drawn in ("samples", "clusters"):
-        Image.new("RGB", (8, 8)).save(folder / f"{drawn}.png")
-    encoder = tiny_encoder()
-    store = CheckpointStore(folder)
-    store.save(State(jnp.int32(20), {}, {}, {}, {}), encoder, CONFIG, {"eval/loss": 1.2})
-    store.close()
-    return folder
+def pretrained(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "runs" / "rotnet")
 
 
 def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
@@ -96,7 +34,6 @@ def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
     out = tmp_path / "report"
     report.build(out, [pretrained, first, second])
     page = Page((out / "index.html").read_text())
-    assert page.open == []
     assert ["runs/rotnet", "0", "61.0", "64.0"] in page.rows
     assert ["chance", "", "10.0", "10.0"] in page.rows
     assert ["runs/rotnet", "0", "+1.0", "+6.0"] in page.rows  # the gain over the untrained network
@@ -105,9 +42,11 @@ def test_page_shows_runs_and_probes_and_stands_alone(tmp_path, pretrained):
     assert ["last checkpoint", "step 20"] in page.rows
     assert ["duration", "1:02:30"] in page.rows
     assert ["speed at the end", "1,200 views/s"] in page.rows
-    (told,) = (row[1] for row in page.rows if row[0] == "computed with")
-    assert f"jax {jax.__version__}, {jax.device_count()} cpu devices, {environment.processor()}" in told
-    assert set(page.targets) == {p.name for p in out.iterdir()} - {"index.html", report.MANIFEST}
+    (versions,) = (row[1] for row in page.rows if row[0] == "computed with")
+    (devices,) = (row[1] for row in page.rows if row[0] == "computed on")
+    assert f"jax {jax.__version__}, " in versions
+    assert devices == f"{jax.device_count()} cpu devices, {environment.processor()}"
+    assert len(page.pictures()) == len(list(out.glob("*.png"))) == 5
     for picture in out.glob("*.png"):
         assert picture.read_bytes().startswith(PNG)
     assert {p.name for p in out.glob("rotnet-*")} == {

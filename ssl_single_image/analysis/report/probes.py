@@ -1,0 +1,171 @@
+"""Tables of probes for the page: results that can be compared in one table, in groups, with what the paper has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ssl_single_image.analysis import figures, history, paper, tables
+from ssl_single_image.analysis.report import checks, classes, origins, plots, provenance, words
+from ssl_single_image.analysis.report.context import Context, Workdir, uri
+
+PROBE = "probe.json"
+TEMPLATE = "probes.html"
+MIME = {"md": "text/markdown", "csv": "text/csv", "json": "application/json"}
+
+
+def read(one: Workdir) -> dict[str, Any]:
+    """The results of a probe.
+
+    Raises:
+      InputError: `probe.json` can't be read.
+    """
+    return checks.read_probe(one.path / PROBE)
+
+
+def show(context: Context, found: Sequence[tuple[Workdir, dict[str, Any]]]) -> dict[str, Any]:
+    """The chapter of all probes: a section for each table, and the same numbers as files."""
+    runs = [workdir for workdir in context.workdirs if workdir.objective]
+    probes = [origins.annotate(probe, one.path, runs) for one, probe in found]
+    merged = tables.merge(probes)
+    sections = []
+    for number, probe in enumerate(merged, 1):
+        key = tables.key(probe)
+        workdirs = [one for one, measured in found if tables.key(measured) == key]
+        sections.append(_section(context, probe, number, workdirs))
+    contents = {
+        "md": "\n".join(tables.full_markdown(probe) for probe in merged),
+        "csv": tables.to_csv(merged),
+        "json": json.dumps(merged, indent=2) + "\n",
+    }
+    for suffix, content in contents.items():
+        context.files[f"probes.{suffix}"] = content
+    return {
+        "heading": " and ".join(dict.fromkeys(tables.title(probe) for probe in merged)),
+        "apart": tables.apart(merged),
+        "sections": sections,
+        "downloads": [
+            {"name": f"probes.{suffix}", "href": uri(content.encode(), MIME[suffix])}
+            for suffix, content in contents.items()
+        ],
+    }
+
+
+def _section(
+    context: Context, probe: tables.Probe, number: int, workdirs: Sequence[Workdir]
+) -> dict[str, Any]:
+    metrics = ["top1", "top5"] if probe["classes"] > 5 else ["top1"]
+    shown = [accuracy_table(one, metric) for one in tables.by_setting(probe) for metric in metrics]
+    difference = tables.gains(probe)
+    if difference is not None:
+        shown.append(gain_table(difference))
+    pictures = [
+        context.picture(
+            f"probe-{number}.png",
+            figures.accuracy(probe),
+            "Top-1 accuracy of every checkpoint, layer by layer.",
+            lambda: plots.accuracy(probe),
+        )
+    ]
+    if drawn := history.picture(probe):
+        caption = "Top-1 accuracy against crops seen; bars are 95 % intervals."
+        pictures.append(
+            context.picture(f"history-{number}.png", drawn, caption, lambda: plots.by_crops(probe))
+        )
+    maps = [classes.heat(probe, result) for result in probe["results"]]
+    return {
+        "name": probe["dataset"],
+        "setting": tables.setting(probe),
+        "words": words.summary(probe),
+        "tables": shown,
+        "pictures": pictures,
+        "maps": [one for one in maps if one is not None],
+        "provenance": [provenance.describe(context, one) for one in workdirs],
+    }
+
+
+def accuracy_table(probe: tables.Probe, metric: str) -> dict[str, Any]:
+    """A table of accuracies: groups of rows, the best of each column marked, chance, and the paper's rows."""
+    header, rows = tables.grid(probe, metric)
+    best = {column: tables.best_rows(rows, column) for column in range(2, len(header))}
+    halves = tables.half_widths(probe) if metric == "top1" else [[None] * len(header)] * len(rows)
+    body = [
+        [
+            cell(value, number in best.get(column, ()), halves[number][column])
+            for column, value in enumerate(row)
+        ]
+        for number, row in enumerate(rows)
+    ]
+    chance = ["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)] if metric == "top1" else []
+    caption = (
+        f"{tables.NAMES[metric].capitalize()} accuracy, %{tables.widths(probe, metric)}{tables.shots(probe)}:"
+    )
+    published = _published(probe, header[2:]) if metric == "top1" and not probe.get("shown") else None
+    return {
+        "header": header,
+        "groups": _groups(probe, body),
+        "chance": chance,
+        "caption": caption,
+        "paper": published,
+    }
+
+
+def gain_table(difference: tables.Probe) -> dict[str, Any]:
+    """A table of what `tables.gains` gives."""
+    header, rows = tables.grid(difference)
+    body = [
+        [
+            *map(cell, row[:2]),
+            *(cell(value, half=half, signed=True) for value, half in zip(row[2:], halves[2:], strict=True)),
+        ]
+        for row, halves in zip(rows, tables.half_widths(difference), strict=True)
+    ]
+    caption = f"{tables.GAINS.capitalize()}{tables.widths(difference)}:"
+    return {
+        "header": header,
+        "groups": _groups(difference, body),
+        "chance": [],
+        "caption": caption,
+        "paper": None,
+    }
+
+
+def _groups(probe: tables.Probe, body: Sequence[Any]) -> list[dict[str, Any]]:
+    grouped = origins.grouped(probe["results"])
+    return [{"title": title, "rows": [body[place] for place in places]} for title, places in grouped.items()]
+
+
+def _published(probe: tables.Probe, layers: Sequence[str]) -> dict[str, Any] | None:
+    rows = paper.beside(probe, layers)
+    if not rows:
+        return None
+    names = paper.names(rows)
+    return {
+        "header": ["method", "trained on", *names, "status"],
+        "rows": [
+            [row.method, row.images, *(f"{value:.1f}" for value in row.top1), f"[{row.status}]"]
+            for row in rows
+        ],
+        "note": paper.NOTE,
+        "source": paper.SOURCE,
+    }
+
+
+def cell(value: Any, best: bool = False, half: float | None = None, signed: bool = False) -> dict[str, Any]:
+    """A cell of a table: its text, what it is sorted by, whether it is the best, half of its interval."""
+    sort: Any = "" if value is None else value
+    return {
+        "text": _text(value, signed),
+        "sort": sort,
+        "best": best,
+        "half": "" if half is None else f"±{half:.1f}",
+    }
+
+
+def _text(value: Any, signed: bool) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float) or signed:
+        return f"{value:+.1f}" if signed else f"{value:.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
