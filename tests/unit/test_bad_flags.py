@@ -20,6 +20,14 @@ UNTRAINED = (
     *(f"random:{name}" for name in ("nope", "alexnet32@x", "alexnet32@-1", f"alexnet32@{10**23}")),
     *("random:alexnet32,x=1", "random:alexnet32#x"),
 )
+BASELINES = (
+    "kmeans:",
+    "kmeans:alexnet32",
+    "kmeans:nope,source=builtin:coffee",
+    "kmeans:alexnet32,source=nope.png",
+    "scattering:x=1",
+    "scattering:J=9",
+)
 FILES = tuple(
     f"file:{name}" for name in ("nope.pth", ".", "taken", "/dev/null", "/dev/zero", "taken,layout=x")
 )
@@ -41,8 +49,13 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
         "file:",
         *FILES,
         *UNTRAINED,
+        *BASELINES,
     ),
     ("probe", "data_dir"): (),  # `photos` reads none
+    ("finetune", "workdir"): PLACES,
+    ("finetune", "config"): ("", "nope", "nope.py", "taken", ".", "photos:x=1", "rotnet"),
+    ("finetune", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", "none,none", *UNTRAINED, *BASELINES),
+    ("finetune", "data_dir"): (),  # `photos` reads none
     ("analyse", "workdir"): PLACES,
     ("analyse", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", "random:", *UNTRAINED),
     ("analyse", "data"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope"),
@@ -82,6 +95,7 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("export", "licence"): (),  # any text is one
     ("export", "probe"): ("", "nope.json", "taken", ".", "/dev/null"),
     ("report", "workdir"): PLACES,
+    ("report", "every"): ("", "x", "0", "-1", "nan"),
     ("prepare", "dataset"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope", "cifar10"),
     ("prepare", "data_dir"): ("/dev/null/x", "taken", "nope"),
     ("prepare", "folder"): ("", "nope", "taken", "/dev/null/x"),
@@ -92,6 +106,7 @@ LEGAL = [("sample", "max_pixels", str(10**30))]
 BASE: dict[str, dict[str, str]] = {
     "pretrain": {"config": "rotnet:preset=demo,image=builtin:coffee", "workdir": "run"},
     "probe": {"config": "photos", "checkpoint": "random:alexnet32", "workdir": "run"},
+    "finetune": {"config": "photos", "checkpoint": "none", "workdir": "run"},
     "analyse": {"checkpoint": "random:alexnet32", "workdir": "run"},
     "stylize": {
         "checkpoint": "random:alexnet32",
