@@ -77,8 +77,8 @@ class Page(html.parser.HTMLParser):
 
 
 def make_probe(folder: Path, *results: dict, **changes: Any) -> Path:
-    """A probe's workdir without a config."""
-    folder.mkdir(parents=True)
+    """A probe's workdir without a config; one that is there gets these results."""
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
     (folder / "probe.json").write_text(json.dumps(probe(*results, **changes)))
     return folder
