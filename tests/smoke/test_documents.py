@@ -41,6 +41,7 @@ GUIDES = (
     "docs/datasets.md",
     "docs/pretraining.md",
     "docs/probing.md",
+    "docs/reports.md",
     "docs/weights.md",
 )
 """Pages whose commands are run. Of all others the settings are read."""
@@ -50,6 +51,7 @@ TRAINED = {
     "docs/baselines.md": "rotnet",
     "docs/datasets.md": "rotnet",
     "docs/probing.md": "rotnet",
+    "docs/reports.md": "rotnet",
     "docs/weights.md": "rotnet",
 }
 """Guide -> the folder in `runs/` where it finds a pretrained network."""
