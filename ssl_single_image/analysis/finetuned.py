@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scipy import stats
 from tabulate import tabulate
-
-CONFIDENCE = 0.95
-
-
-def interval(correct: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, in percent: of `correct` of `count` test images (Wilson 1927)."""
-    found = stats.binomtest(correct, count).proportion_ci(CONFIDENCE, method="wilson")
-    return 100 * float(found.low), 100 * float(found.high)
 
 
 def markdown(result: Mapping[str, Any]) -> str:

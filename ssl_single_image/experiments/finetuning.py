@@ -20,8 +20,8 @@ from ssl_single_image.datasets import LabelledSet, base
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.pretraining import (
-    LEAVINGS,
     choose_devices,
+    claim_run,
     labelled_data,
     labelled_origin,
 )
@@ -30,6 +30,7 @@ from ssl_single_image.experiments.results import FinetuneTable
 from ssl_single_image.experiments.settings import FinetuneConfig
 from ssl_single_image.objectives import finetune as objective
 from ssl_single_image.objectives import supervised
+from ssl_single_image.probes import intervals
 from ssl_single_image.runs import LoadedEncoder, checkpoint, load_encoder, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import EncoderSpec, Objective
@@ -196,7 +197,7 @@ def _train(
     source = row.loaded.meta.get("config", {}).get("source", "") if row.loaded else ""
     record = config.to_config() | {"row": row.record(), "inputs": labelled_origin(data), "source": source}
     logging.info("%s: %d steps in %s", row.name, config.steps, place)
-    with workdir.held(place, lambda: _claim_row(place, record)):
+    with workdir.held(place, lambda: claim_run(place, record, FREE)):
         loop.train(
             row.objective(config, len(data.classes)),
             config,
@@ -210,7 +211,7 @@ def _train(
     meta = checkpoint.read_meta(place / checkpoint.CHECKPOINTS / str(config.steps))
     images = evaluated_images(config, data)
     correct = round(meta["metrics"]["eval/accuracy"] * images)
-    low, high = finetuned.interval(correct, images)
+    low, high = (100 * end for end in intervals.wilson(correct / images, images))
     spec = dataclasses.asdict(row.spec)
     return {
         "checkpoint": row.name,
@@ -230,19 +231,6 @@ def _frozen(row: Row) -> list[str]:
     if row.loaded is not None and row.loaded.encoder.spec.backbone == SCATTERING:
         return [SCATTERING]
     return [f"conv{number}" for number in range(1, row.frozen + 1)]
-
-
-def _claim_row(folder: Path, record: dict[str, Any]) -> None:
-    """Makes the folder that of this run; a run of the same config but for its length is resumed.
-
-    Raises:
-      InputError: it holds a run of another config, or one that is longer already.
-    """
-    found = checkpoint.recorded(folder)
-    step, before = found or (0, None)
-    if record["steps"] < step:
-        raise InputError(f"steps = {record['steps']}: the run in {folder} is at step {step} already")
-    workdir.claim(folder, record, FREE, recorded=before, results=found is not None, leavings=LEAVINGS)
 
 
 def evaluated_images(config: FinetuneConfig, data: LabelledSet) -> int:

@@ -66,7 +66,7 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
     objective = settings.entry.make(settings.setup(classes))
     record = settings.to_config() | {"inputs": origin}
     quick = online.QuickProbe(settings) if settings.probe_every else None
-    with workdir.held(place, lambda: _claim(place, record)):
+    with workdir.held(place, lambda: claim_run(place, record)):
         loop.train(
             objective,
             settings,
@@ -84,8 +84,13 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
     return Run(place)
 
 
-def _claim(folder: Path, record: dict[str, Any]) -> None:
+def claim_run(folder: Path, record: dict[str, Any], free: Sequence[str] = FREE) -> None:
     """Makes the folder that of this run; a run of the same config but for its length is resumed.
+
+    Args:
+      folder: where the run is.
+      record: its config, with "steps", and what it comes from.
+      free: fields that may have changed.
 
     Raises:
       InputError: it holds a run of another config, or one that is longer already.
@@ -94,7 +99,7 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
     step, before = found or (0, None)
     if record["steps"] < step:
         raise InputError(f"steps = {record['steps']}: the run in {folder} is at step {step} already")
-    workdir.claim(folder, record, FREE, recorded=before, results=found is not None, leavings=LEAVINGS)
+    workdir.claim(folder, record, free, recorded=before, results=found is not None, leavings=LEAVINGS)
     if before and record["steps"] != before["steps"]:
         lengths = record["steps"], before["steps"]
         logging.warning("the run gets %d steps instead of %d, and its schedule with them", *lengths)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from probe_fakes import LAYERS, SIDE, labelled, loaded, striped, tiny_backbone, 
 
 import ssl_single_image as ssi
 from ssl_single_image import datasets, models
-from ssl_single_image.analysis import finetuned
 from ssl_single_image.augment import CropSpec
 from ssl_single_image.experiments import finetuning
 from ssl_single_image.experiments.settings import FinetuneConfig
 from ssl_single_image.objectives import finetune, supervised
 from ssl_single_image.parallel import compile_step
+from ssl_single_image.probes import intervals
 from ssl_single_image.runs import load_encoder
 from ssl_single_image.types import Batch, EncoderVariables, InputError, State
 
@@ -153,7 +152,7 @@ def test_rows_are_trained_resumed_and_added(tmp_path: Path) -> None:
     assert result["correct"] == round(22 * accuracy)
     assert first.accuracy("runs/a") == (
         100 * result["correct"] / 22,
-        *finetuned.interval(result["correct"], 22),
+        *(100 * end for end in intervals.wilson(result["correct"] / 22, 22)),
     )
     trained = load_encoder(str(run))
     assert trained.step == 2
@@ -231,15 +230,6 @@ def test_a_folder_of_another_kind_of_run_is_refused_and_left_alone(tmp_path: Pat
     with pytest.raises(InputError, match="holds another kind of run"):
         ssi.finetune(small(), "none", tmp_path, devices=1)
     assert (tmp_path / "config.json").read_text() == '{"objective": "rotnet"}'
-
-
-@pytest.mark.parametrize(("correct", "count"), [(0, 10), (7, 10), (8123, 10000), (10, 10)])
-def test_interval_is_wilsons(correct: int, count: int) -> None:
-    z, share = 1.959964, correct / count
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    low, high = finetuned.interval(correct, count)
-    assert (low, high) == pytest.approx((100 * (centre - half), 100 * (centre + half)), abs=1e-4)
 
 
 def test_folders_of_rows_are_told_apart() -> None:
