@@ -236,14 +236,21 @@ def _check_kind(kind: str, path: Path | None, config: Mapping[str, Any]) -> None
 def _complete(
     config: dict[str, Any], choices: Mapping[str, tuple[str, Finder]], chosen: Mapping[str, str]
 ) -> None:
-    """Gives the config every option of what it chooses, such as its backbone."""
+    """Gives the config every option of what it chooses, such as its backbone.
+
+    Another backbone than the config's begins with its own defaults. It keeps what the config had set itself, as far as
+    it has such an option: a Sobel filter stays.
+    """
     for name, (section, find) in choices.items():
         options = find(chosen.get(name, config[name])).options
         defaults = options().to_config()
         if not isinstance(config[section], Mapping):
             continue  # `read` refuses it
         given = {options.RENAMED.get(key, key): value for key, value in config[section].items()}
-        if name in chosen:  # what the other one had means nothing here
-            given = {key: value for key, value in given.items() if key in defaults}
+        if chosen.get(name, config[name]) != config[name]:
+            before = find(config[name]).options().to_config()
+            given = {
+                key: value for key, value in given.items() if key in defaults and value != before.get(key)
+            }
             config[name] = chosen[name]
         config[section] = defaults | given

@@ -174,6 +174,15 @@ def test_what_a_backbone_has_can_be_set_on_every_config():
         assert args.config.backbone_options.sobel is True
 
 
+def test_another_backbone_keeps_what_the_config_set_and_not_the_former_defaults():
+    config = pretrain_config(
+        "bigan", preset="cifar32", backbone="alexnet32"
+    )  # that of the config is leaky by itself
+    assert config.backbone_options.slope == 0.0
+    assert pretrain_config("bigan", preset="cifar32", backbone="dcgan32").backbone_options.slope == 0.2
+    assert pretrain_config("deepcluster", preset="imagenet224", backbone="nin").backbone_options.sobel is True
+
+
 def test_choosing_a_backbone_or_an_objective_brings_its_options():
     words = ["--config=rotnet", "--config.backbone=alexnet", "--config.backbone_options.variant=bigan"]
     words += ["--config.objective=bigan", "--config.objective_options.latent=7", "--config.crop.size=112"]
