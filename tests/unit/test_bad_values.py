@@ -14,7 +14,7 @@ from ssl_single_image import augment, models, objectives, schema
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, pretrain_config, probe_config
 from ssl_single_image.experiments.settings import PretrainConfig
-from ssl_single_image.probes import ProbeConfig
+from ssl_single_image.probes import KINDS, ProbeConfig
 from ssl_single_image.training.optim import Optimizer
 
 HOSTILE: dict[Any, tuple[Any, ...]] = {
@@ -33,6 +33,7 @@ SECTIONS: dict[str, tuple[type[schema.Section], str]] = {
     "optimizer": (Optimizer, "optimizer"),
     **{f"backbone {name}": (b.options, "backbone_options") for name, b in models.BACKBONES.items()},
     **{f"objective {name}": (o.options, "objective_options") for name, o in objectives.OBJECTIVES.items()},
+    **{f"kind {name}": (kind.options, "options") for name, kind in KINDS.items()},
 }
 
 
@@ -69,8 +70,8 @@ def outside(rule: schema.Rule) -> Iterator[Any]:
                 yield rule.high
 
 
-LEGAL = [("crop", "initial_crop", None)]
-"""None switches the initial crop off."""
+LEGAL = [("crop", "initial_crop", None), ("probe", "layers", ("x", "y"))]
+"""None switches the initial crop off. Which layers there are, only the encoders know."""
 CASES = [
     (name, *case)
     for name, (section, _) in SECTIONS.items()
@@ -95,7 +96,7 @@ def whole() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", SECTIONS)
 def test_a_wrong_value_is_refused_by_one_line(name: str, whole: dict[str, dict[str, Any]]) -> None:
     _, place = SECTIONS[name]
-    kind = "probe" if name == "probe" else "pretrain"
+    kind = "probe" if name.partition(" ")[0] in ("probe", "kind") else "pretrain"
     for _, field, value in (case for case in CASES if case[0] == name):
         config = dict(whole[kind])
         if name.startswith(("backbone ", "objective ")):
@@ -103,6 +104,8 @@ def test_a_wrong_value_is_refused_by_one_line(name: str, whole: dict[str, dict[s
             config |= {what: chosen, f"{what}_options": {field: value}}
             config["crop"] = config["crop"] | {"size": 224}
             config |= {"dataset": "photos"} if chosen == "supervised" else {}
+        elif name.startswith("kind "):
+            config |= {"kind": name.split()[1], place: {field: value}}
         elif place:
             config[place] = config[place] | {field: value}
         else:
