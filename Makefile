@@ -18,7 +18,7 @@ demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not
 	$(RUN) probe --config photos --checkpoint $(DEMO)/rotnet,random:alexnet32 --workdir $(DEMO)/probe
 	$(RUN) report --workdir $(DEMO)/report $(DEMO)/rotnet $(DEMO)/probe
 
-test: lint  ## style, types and tests, but for the slow ones: sixteen minutes on two cores
+test: lint  ## style, types and tests, but for the slow ones: twenty to thirty minutes on two cores
 	$(PYTEST) -m "not slow"
 
 test-all: lint  ## style, types and all tests: some minutes and GB more
