@@ -13,12 +13,12 @@ from typing import Any
 import ml_collections
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.experiments import configs
+from ssl_single_image.experiments import configs, presets
 from ssl_single_image.runs import workdir
 
 PROGRAM = "ssl-single-image"
 ARGUMENTS = {
-    "pretrain": ("", ":preset=demo", ":preset=cifar32", ":preset=imagenet224"),
+    "pretrain": ("", *(f":preset={name}" for name in presets.PRESETS)),
     "probe": ("", ":pooling=deepcluster", ":protocol=published"),
 }
 """Kind of experiment -> arguments that a config may take; those that it does not take are passed over."""

@@ -12,6 +12,7 @@ from probe_fakes import labelled, loaded, tiny_backbone  # noqa: F401
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
+from ssl_single_image import augment
 from ssl_single_image.probes import ProbeConfig, fewshot, knn, linear, make_plan, ridge, runner
 from ssl_single_image.types import InputError
 
@@ -75,13 +76,21 @@ def test_the_penalty_is_the_one_that_does_best_on_images_held_out():
     x[:, 0] += 2.0 * label
     train, test, statistics = split(x, label)
     setup, key = make_setup(), jax.random.key(1)
-    penalties = (1e-6, 0.3, 1e6)
+    penalties = (1e-6, 0.1, 0.3, 1.0, 1e6)
     _, chosen, score = ridge.fit(setup, ridge.Options(penalties, 0.3), TOTAL, train, key, statistics)
     scores = {}
     for one in penalties:
         outcome = ridge.classify(setup, ridge.Options((one,), 0.3), TOTAL, train, test, key, statistics)
         scores[one] = float(outcome.chosen["held_out_top1"])
     assert 100 * float(score) == max(scores.values()) == scores[float(chosen)]
+    held = np.asarray(augment.permute_index(key, jnp.arange(36, dtype=jnp.uint32), TOTAL))
+    kept = np.setdiff1d(np.arange(TOTAL), held)
+    z, target = standardised(x, statistics), np.eye(CLASSES)[label[:TOTAL]]
+    share = target.mean(0)
+    for one in penalties:
+        reference = Ridge(alpha=one * len(kept), fit_intercept=False).fit(z[kept], target[kept] - share)
+        hits = (reference.predict(z[held]) + share).argmax(1) == label[held]
+        assert scores[one] == pytest.approx(100 * hits.mean())
     assert float(chosen) != 1e-6
     assert len(set(scores.values())) > 1
 
