@@ -76,7 +76,7 @@ def test_the_page_needs_no_other_file_and_every_id_is_its_own(tmp_path: Path, fu
 def test_styles_for_the_dark_the_phone_and_paper_and_a_script_that_sorts(
     tmp_path: Path, full: list[Path]
 ) -> None:
-    found = built(tmp_path, *full)
+    found = built(tmp_path, *full, interactive=False)
     for media in ("(prefers-color-scheme: dark)", "(max-width", "print"):
         assert f"@media {media}" in found.styles
     assert "overflow-x: auto" in found.styles
