@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from ssl_single_image.types import PyTree
 
+TINY = 1e-20
+"""A kernel whose largest value is below this counts as zero."""
 SUFFIX = "_norm"
 """A layer's power iteration lies in the batch statistics under the layer's name with this behind it."""
 
@@ -25,7 +27,23 @@ def spectral_norm(layer: nn.Module, x: jax.Array, train: bool) -> jax.Array:
       x: its input.
       train: whether this is a training step, which updates the collection "batch_stats".
     """
-    return nn.SpectralNorm(layer, name=f"{layer.name}{SUFFIX}")(x, update_stats=train)
+    return _SpectralNorm(layer, name=f"{layer.name}{SUFFIX}")(x, update_stats=train)
+
+
+class _SpectralNorm(nn.SpectralNorm):
+    """Flax's, for kernels of any scale: its power iteration takes vectors below 1e-6 for zero.
+
+    Weight decay alone brings a kernel there whose output no loss sees.
+    """
+
+    def _spectral_normalize(self, path: Any, vs: jax.Array, update_stats: bool) -> jax.Array:
+        return super()._spectral_normalize(path, _rescaled(vs) if vs.ndim > 1 else vs, update_stats)
+
+
+def _rescaled(kernel: jax.Array) -> jax.Array:
+    """The kernel over its largest value, a constant to gradients; the norm takes it out again."""
+    size = jax.lax.stop_gradient(jnp.abs(kernel).max())
+    return jnp.where(size > TINY, kernel / jnp.maximum(size, TINY), 0)
 
 
 def without_spectral_norm(params: PyTree, batch_stats: PyTree) -> tuple[PyTree, PyTree]:
@@ -44,7 +62,7 @@ def without_spectral_norm(params: PyTree, batch_stats: PyTree) -> tuple[PyTree, 
         if not isinstance(stats, Mapping):
             kept[name] = stats
         elif f"{layer}/kernel/u" in stats:
-            kernel = params[layer]["kernel"]
+            kernel = _rescaled(params[layer]["kernel"])
             value = _largest_value(kernel, stats[f"{layer}/kernel/u"])
             params[layer] = {**params[layer], "kernel": kernel / value}
         else:

@@ -83,3 +83,49 @@ def test_the_largest_singular_value_of_every_folded_kernel_is_one(trained):
     for name, value in after.items():
         assert abs(before[name] - 1) > 0.2
         assert value == pytest.approx(1, abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e9])
+def test_the_scale_of_a_kernel_does_not_matter(trained, scale):
+    """Weight decay takes kernels that no loss sees to 1e-12 within some thousand steps of Adam."""
+    params, stats = trained(60)
+    small = {
+        name: {**layer, "kernel": layer["kernel"] * scale} if "kernel" in layer else layer
+        for name, layer in params.items()
+    }
+    network = built(True)
+
+    @jax.jit
+    def output_and_slope(params):
+        def total(params):
+            output, _ = network.apply({"params": params, "batch_stats": stats}, images(2), train=False)
+            return (output**2).sum(), output
+
+        slope, output = jax.grad(total, has_aux=True)(params)
+        return output, slope["conv1"]["kernel"]
+
+    for found, wanted, factor in zip(
+        output_and_slope(small), output_and_slope(params), (1, scale), strict=True
+    ):
+        np.testing.assert_allclose(
+            found * factor, wanted, rtol=1e-3, atol=1e-4 * float(jnp.abs(wanted).max())
+        )
+    folded, _ = models.without_spectral_norm(small, stats)
+    np.testing.assert_allclose(
+        folded["conv1"]["kernel"],
+        models.without_spectral_norm(params, stats)[0]["conv1"]["kernel"],
+        rtol=1e-4,
+    )
+
+
+def test_a_kernel_of_zeros_sees_nothing_and_has_finite_gradients(trained):
+    params, stats = trained(3)
+    nothing = {**params, "conv1": {**params["conv1"], "kernel": 0 * params["conv1"]["kernel"]}}
+
+    def total(params):
+        _, taps = built(True).apply({"params": params, "batch_stats": stats}, images(), train=False)
+        return taps["conv1"].sum(), taps["conv1"]
+
+    slopes, activations = jax.grad(total, has_aux=True)(nothing)
+    assert float(jnp.ptp(activations, (0, 1, 2)).max()) == 0
+    assert all(bool(jnp.isfinite(slope).all()) for slope in jax.tree.leaves(slopes))
