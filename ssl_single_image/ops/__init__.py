@@ -3,5 +3,14 @@
 from ssl_single_image.ops.convolution import conv2d, upsampling_conv2d
 from ssl_single_image.ops.materialise import materialise
 from ssl_single_image.ops.pooling import adaptive_pool, average_pool, max_pool
+from ssl_single_image.ops.products import score_product
 
-__all__ = ["adaptive_pool", "average_pool", "conv2d", "materialise", "max_pool", "upsampling_conv2d"]
+__all__ = [
+    "adaptive_pool",
+    "average_pool",
+    "conv2d",
+    "materialise",
+    "max_pool",
+    "score_product",
+    "upsampling_conv2d",
+]

@@ -63,8 +63,15 @@ def adaptive_pool(
     for axis in (1, 2):
         cells = x.shape[axis]
         bounds = ((i * cells // side, -(-(i + 1) * cells // side)) for i in range(side))
-        x = jnp.stack([reduce(lax.slice_in_dim(x, a, b, axis=axis), axis=axis) for a, b in bounds], axis)
+        x = jnp.stack([_reduced(x, axis, a, b, reduce) for a, b in bounds], axis)
     return x
+
+
+def _reduced(x: jax.Array, axis: int, first: int, end: int, reduce: Callable[..., jax.Array]) -> jax.Array:
+    if reduce is jnp.max:  # slice by slice takes XLA:CPU a quarter of the time
+        cells = (lax.index_in_dim(x, i, axis, keepdims=False) for i in range(first, end))
+        return functools.reduce(jnp.maximum, cells)
+    return reduce(lax.slice_in_dim(x, first, end, axis=axis), axis=axis)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))

@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int32, Key, UInt8
 
 from ssl_single_image import augment, keys, models
 from ssl_single_image.images import atlas_from_batch
+from ssl_single_image.ops import score_product
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import pooling
 from ssl_single_image.probes.kinds import all_places
@@ -157,7 +158,7 @@ def init_state(setup: Setup, key: jax.Array, extras: PyTree) -> State:
     params = {}
     for number, (layer, size) in enumerate(setup.features.items()):
         kernel = glorot(jax.random.fold_in(key, number), (size, setup.classes), jnp.float32)
-        params[layer] = {"kernel": kernel, "bias": jnp.zeros(setup.classes)}
+        params[layer] = {"weight": kernel.T, "bias": jnp.zeros(setup.classes)}
     return State(jnp.int32(0), params, no_statistics(setup), setup.optimizer.init(params), extras)
 
 
@@ -223,7 +224,7 @@ def standardise(state: State, features: Features) -> dict[str, Float[Array, "B _
 
 def heads(params: PyTree, x: Features) -> dict[str, Float[Array, "B classes"]]:
     """Logits of every layer: (B, F) -> (B, classes)."""
-    return {layer: x[layer] @ p["kernel"] + p["bias"][None] for layer, p in params.items()}
+    return {layer: score_product(x[layer], p["weight"]) + p["bias"][None] for layer, p in params.items()}
 
 
 def update(

@@ -167,13 +167,13 @@ def test_one_step_is_sgd_on_normalised_features(encoder):
     for layer, features in linear.encode(setup, state.extras["encoder"], x).items():
         raw = np.asarray(features, np.float64)
         z = (raw - raw.mean(0)) / np.sqrt(raw.var(0) + 1e-5)
-        kernel = np.asarray(state.params[layer]["kernel"], np.float64)
+        kernel = np.asarray(state.params[layer]["weight"], np.float64).T
         p = np.exp(z @ kernel)
         p /= p.sum(1, keepdims=True)
         loss = -np.log(p[np.arange(8), batch.label]).mean()
         np.testing.assert_allclose(float(measured[f"{layer}/loss"][0]) / 8, loss, rtol=1e-6)
         expected = kernel - 0.5 * (z.T @ (p - np.eye(3)[batch.label]) / 8 + 0.1 * kernel)
-        np.testing.assert_allclose(after.params[layer]["kernel"], expected, rtol=1e-6)
+        np.testing.assert_allclose(after.params[layer]["weight"], expected.T, rtol=1e-6)
         np.testing.assert_allclose(after.batch_stats[layer]["mean"], 0.1 * raw.mean(0), rtol=1e-6)
         np.testing.assert_allclose(after.batch_stats[layer]["var"], 0.9 + 0.1 * raw.var(0), rtol=1e-6)
 
@@ -285,7 +285,7 @@ def test_heads_agree_with_logistic_regression():
     train = cached.Cache({"a": jnp.asarray(x[:total])}, jnp.asarray(label[:total], jnp.int32))
     test = cached.Cache({"a": jnp.asarray(x[total:])}, jnp.asarray(label[total:], jnp.int32))
     schedule = optax.cosine_decay_schedule(0.1, 150 * 12)
-    decayed = optax.add_decayed_weights(decay, mask=lambda p: {"a": {"kernel": True, "bias": False}})
+    decayed = optax.add_decayed_weights(decay, mask=lambda p: {"a": {"weight": True, "bias": False}})
     optimizer = optax.chain(decayed, optax.sgd(schedule, momentum=0.9))
     setup = make_setup(features={"a": size}, batch_size=50, optimizer=optimizer)
     probe, state, _ = fit_cached(setup, train, total, 150)
