@@ -63,7 +63,10 @@ def _refuse_cut(found: Sequence[str]) -> None:
     """
     for before, after in itertools.pairwise(found):
         whole = f"{before},{after}"
-        file = whole.removeprefix("file:") if whole.startswith("file:") else whole.partition("@")[0]
+        if whole.startswith("file:"):
+            file = whole.removeprefix("file:")
+        else:  # a step follows the last part of a name only
+            file = f"{before},{after.partition('@')[0]}"
         if Path(os.path.expanduser(file)).exists():
             raise InputError(
                 f"checkpoint {before}: is cut at a comma; put double quotes around the name:"

@@ -118,3 +118,8 @@ def test_a_checkpoint_with_a_comma_is_told_how_to_be_given(home: Path) -> None:
     given = ["x", "--config=cifar10", '--checkpoint="~/a,b",random:alexnet,variant=bigan', "--workdir=w"]
     words = common.parse("x", "probe", given).checkpoint
     assert references(words) == ["~/a,b", "random:alexnet,variant=bigan"]
+
+
+def test_a_step_before_a_comma_ends_a_name(home: Path) -> None:
+    (home / "run").mkdir()
+    assert references(["~/run@all", "random:alexnet32"]) == ["~/run@all", "random:alexnet32"]
