@@ -5,18 +5,29 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 RUN := $(BIN)/ssl-single-image
 DEMO := runs/demo
+BASELINES := $(DEMO)/rotnet,$(DEMO)/supervised,random:alexnet32,scattering,kmeans:alexnet32,source=builtin:astronaut
 
 # Files go to the two workers as they are listed: the longest come first.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all lint docs pictures clean
 
-demo: $(STAMP)  ## the main job on a built-in photograph; a finished part is not run again
+demo: $(STAMP)  ## every part on a built-in photograph, in a few minutes; a finished part is not run again
 	mkdir -p $(DEMO)
 	$(RUN) sample --image builtin:astronaut --out $(DEMO)/crops.png
-	$(RUN) pretrain --config rotnet:preset=demo,image=builtin:astronaut --workdir $(DEMO)/rotnet
-	$(RUN) probe --config photos --checkpoint $(DEMO)/rotnet,random:alexnet32 --workdir $(DEMO)/probe
-	$(RUN) report --workdir $(DEMO)/report $(DEMO)/rotnet $(DEMO)/probe
+	$(RUN) pretrain --config rotnet:preset=demo,image=builtin:astronaut --workdir $(DEMO)/rotnet --config.checkpoint_every=50 --config.keep=4 \
+		--config.probe_every=100 --config.probe_images=400
+	$(RUN) pretrain --config supervised:preset=demo,dataset=photos --workdir $(DEMO)/supervised --config.steps=60
+	$(RUN) probe --config photos --checkpoint '$(BASELINES)' --workdir $(DEMO)/probe
+	$(RUN) probe --config photos --config.kind=ridge --checkpoint $(DEMO)/rotnet@all,random:alexnet32 --workdir $(DEMO)/ridge
+	$(RUN) probe --config photos --config.kind=knn --checkpoint $(DEMO)/rotnet,random:alexnet32 --workdir $(DEMO)/knn
+	$(RUN) probe --config photos --config.kind=fewshot --checkpoint $(DEMO)/rotnet,random:alexnet32 --workdir $(DEMO)/fewshot
+	$(RUN) finetune --config photos --checkpoint $(DEMO)/rotnet,random:alexnet32,none --workdir $(DEMO)/finetune --config.steps=60
+	$(RUN) analyse --checkpoint $(DEMO)/rotnet,$(DEMO)/supervised --workdir $(DEMO)/analysis --images 256
+	$(RUN) stylize --checkpoint $(DEMO)/rotnet --content builtin:coffee --style builtin:astronaut --size 128 --steps 40 \
+		--out $(DEMO)/painted/painted.png
+	$(RUN) export --checkpoint $(DEMO)/rotnet --out $(DEMO)/rotnet.safetensors
+	$(RUN) report --workdir $(DEMO)/report $(addprefix $(DEMO)/,rotnet supervised probe ridge knn fewshot finetune analysis painted)
 
 test: lint  ## style, types and tests, but for the slow ones: twenty to thirty minutes on two cores
 	$(PYTEST) -m "not slow"

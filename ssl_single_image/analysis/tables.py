@@ -218,6 +218,8 @@ def apart(merged: Sequence[Probe]) -> list[str]:
     lines = []
     for number, probe in enumerate(merged[1:], 2):
         changed = workdir.differences(recipe(merged[0]), recipe(probe))
+        if "kind" in changed:  # the options of another kind are others by nature
+            changed = {name: pair for name, pair in changed.items() if not name.startswith("config.options")}
         told = {_told(name, *pair): None for name, pair in changed.items()}
         lines.append(f"Table {number} stands apart from table 1: {'; '.join(told)}.")
     return lines

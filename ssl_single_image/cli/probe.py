@@ -63,10 +63,8 @@ def _refuse_cut(found: Sequence[str]) -> None:
     """
     for before, after in itertools.pairwise(found):
         whole = f"{before},{after}"
-        if whole.startswith("file:"):
-            file = whole.removeprefix("file:")
-        else:  # a step follows the last part of a name only
-            file = f"{before},{after.partition('@')[0]}"
+        step = "" if whole.startswith("file:") else after.partition("@")[2]
+        file = whole.removeprefix("file:").removesuffix(f"@{step}")
         if Path(os.path.expanduser(file)).exists():
             raise InputError(
                 f"checkpoint {before}: is cut at a comma; put double quotes around the name:"

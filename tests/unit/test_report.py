@@ -144,4 +144,9 @@ def test_page_names_the_kinds_of_probes(tmp_path):
     first = make_probe(tmp_path / "a", result("a", 61.0))
     second = make_probe(tmp_path / "b", result("a", 62.0), kind="nearest", title="nearest probes")
     report.build(tmp_path / "report", [first, second])
-    assert "<h2>Linear probes and Nearest probes</h2>" in (tmp_path / "report" / "index.html").read_text()
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<h2>Probes</h2>" in page
+    for name in ("cifar10, linear probes", "cifar10, nearest probes"):
+        assert f"{name}</a>" in page
+    report.build(tmp_path / "report-of-one", [first])
+    assert "<h2>Linear probes</h2>" in (tmp_path / "report-of-one" / "index.html").read_text()

@@ -108,20 +108,27 @@ def test_checkpoints_find_their_runs_from_where_the_probe_was_made(
         str(runs[2].path),
         "rotnet",
         "random:rotnet",
+        "file:a.pth,layout=rotnet",
+        "scattering",
+        "kmeans:alexnet32,source=cat.jpg",
     ]
     annotated = origins.annotate(
         probe(*(result(name, 50.0) for name in names)), tmp_path / "deep" / "probe", runs
     )
     found = [one.get("origin", {}) for one in annotated["results"]]
-    assert [one.get("run") for one in found] == ["rotnet", "rotnet", "rot@net", "supervised", None, None]
+    assert [one.get("run") for one in found] == ["rotnet", "rotnet", "rot@net", "supervised", *[None] * 5]
     assert [one.get("images") for one in found[:4]] == [2, 2, None, 50_000]
-    assert origins.grouped(annotated["results"]) == {
-        "untrained networks": [5],
-        "rotnet": [2],
-        "rotnet, 2 images": [0, 1],
-        "supervised, 50,000 labelled images": [3],
-        "runs that are not in this report": [4],
-    }
+    assert list(origins.grouped(annotated["results"]).items()) == list(
+        {
+            "untrained networks": [5],
+            "other baselines": [7, 8],
+            "weights from files": [6],
+            "rotnet": [2],
+            "rotnet, 2 images": [0, 1],
+            "supervised, 50,000 labelled images": [3],
+            "runs that are not in this report": [4],
+        }.items()
+    )
 
 
 def test_a_result_that_two_probes_share_is_kept_once_whatever_the_report_knows() -> None:

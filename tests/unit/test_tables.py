@@ -116,6 +116,15 @@ def test_probes_of_different_recipes_never_share_a_table():
     ]
 
 
+def test_another_kind_of_probe_is_reason_enough():
+    """Its options are not listed: no other kind has them."""
+    other = recorded(result("runs/a", 70.0), config={"options": {"penalty": 1.0}, "max_features": 768})
+    (line,) = tables.apart(tables.merge([recorded(result("runs/a", 60.0)), {**other, "kind": "ridge"}]))
+    assert line == (
+        "Table 2 stands apart from table 1: max_features is 768 instead of 3072; kind is ridge instead of linear."
+    )
+
+
 def test_files_from_before_a_field_had_its_default():
     """Probes that recorded no `statistics` took those of the checkpoint."""
     old, running, other = (

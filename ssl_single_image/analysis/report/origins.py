@@ -12,6 +12,8 @@ from ssl_single_image.analysis.report.context import Workdir
 ORIGIN = tables.ORIGIN
 """Key under which `annotate` puts {"run", "objective", "images", "labelled"}."""
 UNTRAINED = "untrained networks"
+WITHOUT_RUN = {"kmeans": "other baselines", "scattering": "other baselines", "file": "weights from files"}
+"""First word of a reference to no run -> the heading of its group."""
 OTHERS = "runs that are not in this report"
 
 
@@ -73,14 +75,15 @@ def group(result: Mapping[str, Any]) -> str:
     if tables.is_random(result):
         return UNTRAINED
     if ORIGIN not in result:
-        return OTHERS
+        return WITHOUT_RUN.get(result["checkpoint"].partition(":")[0], OTHERS)
     return ", ".join(filter(None, [result[ORIGIN]["objective"], images(result)]))
 
 
 def grouped(results: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """Heading -> places of its results: untrained networks first, then by objective and number of images.
+    """Heading -> places of its results.
 
-    Where no run is known there is one group, without a heading.
+    Untrained networks and other baselines come first, then runs by objective and number of images. Where no run is
+    known there is one group, without a heading.
     """
     if not any(ORIGIN in result for result in results):
         return {"": list(range(len(results)))}
@@ -88,7 +91,8 @@ def grouped(results: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
     def rank(number: int) -> tuple[Any, ...]:
         known = results[number].get(ORIGIN)
         if known is None:
-            return (0 if tables.is_random(results[number]) else 2, "", 0)
+            heading = group(results[number])
+            return (2 if heading == OTHERS else 0, "" if heading == UNTRAINED else heading, 0)
         return (1, known["objective"], known["images"] or 0)
 
     found: dict[str, list[int]] = {}

@@ -33,7 +33,7 @@ def show(context: Context, found: Sequence[tuple[Workdir, dict[str, Any]]]) -> d
     for number, probe in enumerate(merged, 1):
         key = tables.key(probe)
         workdirs = [one for one, measured in found if tables.key(measured) == key]
-        sections.append(_section(context, probe, number, workdirs))
+        sections.append(_section(context, probe, number, workdirs) | {"name": _name(probe, merged)})
     contents = {
         "md": "\n".join(tables.full_markdown(probe) for probe in merged),
         "csv": tables.to_csv(merged),
@@ -42,7 +42,7 @@ def show(context: Context, found: Sequence[tuple[Workdir, dict[str, Any]]]) -> d
     for suffix, content in contents.items():
         context.files[f"probes.{suffix}"] = content
     return {
-        "heading": " and ".join(dict.fromkeys(tables.title(probe) for probe in merged)),
+        "heading": "Probes" if _several_kinds(merged) else tables.title(merged[0]),
         "apart": tables.apart(merged),
         "sections": sections,
         "downloads": [
@@ -50,6 +50,17 @@ def show(context: Context, found: Sequence[tuple[Workdir, dict[str, Any]]]) -> d
             for suffix, content in contents.items()
         ],
     }
+
+
+def _several_kinds(merged: Sequence[tables.Probe]) -> bool:
+    return len({tables.title(probe) for probe in merged}) > 1
+
+
+def _name(probe: tables.Probe, merged: Sequence[tables.Probe]) -> str:
+    """What headings call a table: its data set, and its kind of probe where there are several."""
+    kind = tables.title(probe)
+    name: str = probe["dataset"]
+    return f"{name}, {kind[:1].lower()}{kind[1:]}" if _several_kinds(merged) else name
 
 
 def _section(
@@ -75,7 +86,6 @@ def _section(
         )
     maps = [classes.heat(probe, result) for result in probe["results"]]
     return {
-        "name": probe["dataset"],
         "setting": tables.setting(probe),
         "words": words.summary(probe),
         "tables": shown,
