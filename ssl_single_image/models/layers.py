@@ -96,15 +96,25 @@ class BatchNorm(nn.BatchNorm):
 
 
 def batch_norm(
-    train: bool, axis_name: str | None, dtype: jnp.dtype, name: str, *, affine: bool = True
+    train: bool,
+    axis_name: str | None,
+    dtype: jnp.dtype,
+    name: str,
+    *,
+    affine: bool = True,
+    gain: float = 1.0,
 ) -> BatchNorm:
-    """Batch norm of this package: momentum .9, epsilon EPSILON; training statistics span `axis_name` too."""
+    """Batch norm of this package: momentum .9, epsilon EPSILON; training statistics span `axis_name` too.
+
+    With `affine` it has gains, which begin as `gain`, and shifts.
+    """
     return BatchNorm(
         use_running_average=not train,
         momentum=0.9,
         epsilon=EPSILON,
         axis_name=axis_name,
         dtype=dtype,
+        scale_init=nn.initializers.constant(gain),
         use_scale=affine,
         use_bias=affine,
         name=name,
@@ -158,7 +168,7 @@ def sobel(x: jax.Array) -> jax.Array:
 
 
 class ConvTrunk(nn.Module):
-    """A chain of convolutional blocks; every backbone of this package is one.
+    """A chain of convolutional blocks: what every backbone is but the residual networks and `scattering`.
 
     `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, activations): the output
     of the last block (B, h, w, D), and the activations {"conv1": ..., "convN": ...} after each ReLU, before

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.models import alexnet, alexnet32, dcgan32, hybrid, nin, scattering
+from ssl_single_image.models import alexnet, alexnet32, dcgan32, hybrid, nin, resnet, scattering
 from ssl_single_image.models.backbone import Backbone
 from ssl_single_image.models.layers import ConvTrunk, Network
 from ssl_single_image.schema import pick
@@ -26,6 +26,8 @@ BACKBONES: dict[str, Backbone] = {
     "dcgan32": dcgan32.BACKBONE,
     "hybrid": hybrid.BACKBONE,
     "nin": nin.BACKBONE,
+    "resnet18": resnet.RESNET18,
+    "resnet50": resnet.RESNET50,
     "scattering": scattering.BACKBONE,
 }
 FORMER_NAMES = {"cifar32": "alexnet32"}

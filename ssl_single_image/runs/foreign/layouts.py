@@ -71,6 +71,21 @@ def _numbered(prefix: str, numbers: Sequence[int]) -> list[str]:
     return [f"{prefix}.{number}" for number in numbers]
 
 
+def _resnet(blocks: Sequence[int], convs: int) -> tuple[Block, ...]:
+    """Residual networks of `blocks` in each stage, with `convs` convolutions a block."""
+    found = [Block("conv1", "bn1", "conv1", "bn1")]
+    for stage, count in enumerate(blocks, 1):
+        for number in range(count):
+            ours, theirs = f"layer{stage}_{number}", f"layer{stage}.{number}"
+            names = [f".conv{i} .bn{i}".split() for i in range(1, convs + 1)]
+            found += [Block(ours + conv, ours + norm, theirs + conv, theirs + norm) for conv, norm in names]
+            if number == 0 and (stage > 1 or convs == 3):  # the first stage of plain blocks keeps its shape
+                shortcut = (f"{theirs}.downsample.0", f"{theirs}.downsample.1")
+                found.append(Block(f"{ours}.shortcut", f"{ours}.shortcut_bn", *shortcut))
+    return tuple(found)
+
+
+STEMS = tuple({"stem": stem, "sobel": sobel} for stem in ("imagenet", "small") for sobel in (False, True))
 BIG = ({"variant": "deepcluster", "sobel": False}, {"variant": "deepcluster", "sobel": True})
 SMALL = ({"variant": "rotnet", "sobel": False}, {"variant": "rotnet", "sobel": True})
 NORMED, PLAIN = (0, 4, 8, 11, 14), (0, 3, 6, 8, 10)
@@ -131,6 +146,24 @@ _TABLE = (
         (*SMALL, *BIG),
         _alexnet(_numbered("features", PLAIN), [""] * 5),
         (r"classifier\.[146]\.", r"top_layer\."),
+        ("sobel.0", "sobel.1"),
+    ),
+    Layout(
+        "torchvision-resnet18",
+        "torchvision's ResNet-18",
+        "resnet18",
+        STEMS,
+        _resnet((2, 2, 2, 2), 2),
+        (r"fc\.",),
+        ("sobel.0", "sobel.1"),
+    ),
+    Layout(
+        "torchvision-resnet50",
+        "torchvision's ResNet-50",
+        "resnet50",
+        STEMS,
+        _resnet((3, 4, 6, 3), 3),
+        (r"fc\.",),
         ("sobel.0", "sobel.1"),
     ),
 )

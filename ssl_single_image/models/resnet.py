@@ -1,0 +1,147 @@
+"""`resnet18` and `resnet50`: residual networks (He et al. 2016), as torchvision builds them.
+
+In a bottleneck the 3 x 3 convolution has the stride, and not the first 1 x 1 as in the paper. Layers to probe are
+"conv1", before its pooling, and the outputs "layer1" to "layer4" of the four stages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ssl_single_image.models.backbone import Backbone
+from ssl_single_image.models.layers import AverageHead, Conv, Taps, batch_norm, sobel
+from ssl_single_image.ops.pooling import max_pool
+from ssl_single_image.schema import OneOf, Section
+
+EXPANSION = 4
+"""How many times more channels leave a bottleneck than its 3 x 3 convolution has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options(Section):
+    """Options of residual networks.
+
+    Attributes:
+      sobel: replaces the colour input by its Sobel derivatives, as DeepCluster does.
+      stem: "imagenet" begins with a 7 x 7 convolution of stride 2 and max-pool 3/2; "small", for 32-px images, with a
+        3 x 3 convolution of stride 1 alone.
+      zero_gains: the last batch norm of each block begins with gains of 0, so that the block passes its input on (Goyal
+        et al. 2017, section 5.1).
+    """
+
+    TITLE = "backbone_options"
+
+    sobel: bool = False
+    stem: Annotated[str, OneOf("imagenet", "small")] = "imagenet"
+    zero_gains: bool = False
+
+
+class Residual(nn.Module):
+    """Convolutions with batch norm and ReLU, around which a shortcut leads: (B, H, W, C) -> (B, h, w, D)."""
+
+    features: int
+    """Of the convolutions but a bottleneck's last."""
+    stride: int
+    bottleneck: bool
+    gain: float
+    """Of the last batch norm at the start."""
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        norm = functools.partial(batch_norm, train, self.axis_name, self.dtype)
+        y = x
+        convs = self._convolutions()
+        for number, (features, kernel, stride) in enumerate(convs, 1):
+            last = number == len(convs)
+            y = Conv(features, kernel, stride, kernel // 2, dtype=self.dtype, name=f"conv{number}")(y)
+            y = norm(f"bn{number}", gain=self.gain if last else 1.0)(y)
+            y = y if last else nn.relu(y)
+        if x.shape != y.shape:
+            x = Conv(y.shape[-1], 1, self.stride, dtype=self.dtype, name="shortcut")(x)
+            x = norm("shortcut_bn")(x)
+        return nn.relu(x + y)
+
+    def _convolutions(self) -> Sequence[tuple[int, int, int]]:
+        """Features, side of the kernel and stride of each."""
+        d = self.features
+        if self.bottleneck:
+            return (d, 1, 1), (d, 3, self.stride), (EXPANSION * d, 1, 1)
+        return (d, 3, self.stride), (d, 3, 1)
+
+
+class ResNet(nn.Module):
+    """A stem and four stages of residual blocks with 64, 128, 256 and 512 features; all but the first halve the map.
+
+    `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns the last activation (B, h, w, D) and
+    all of them: {"conv1": ..., "layer1": ..., "layer4": ...}.
+    """
+
+    blocks: Sequence[int]
+    """Of each stage."""
+    bottleneck: bool
+    options: Options = Options()
+    axis_name: str | None = None
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Taps]:
+        if self.options.sobel:
+            x = sobel(x)
+        large = self.options.stem == "imagenet"
+        kernel, stride = (7, 2) if large else (3, 1)
+        x = Conv(64, kernel, stride, kernel // 2, dtype=self.dtype, name="conv1")(x)
+        x = nn.relu(batch_norm(train, self.axis_name, self.dtype, "bn1")(x))
+        taps = {"conv1": x}
+        if large:
+            x = max_pool(x, 3, 2, 1)
+        block = functools.partial(
+            Residual,
+            bottleneck=self.bottleneck,
+            gain=0.0 if self.options.zero_gains else 1.0,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
+        )
+        for stage, blocks in enumerate(self.blocks, 1):
+            for number in range(blocks):
+                stride = 2 if stage > 1 and number == 0 else 1
+                x = block(32 << stage, stride, name=f"layer{stage}_{number}")(x, train=train)
+            taps[f"layer{stage}"] = x
+        return x, taps
+
+
+def build(blocks: Sequence[int], bottleneck: bool, options: Options, **shared: Any) -> ResNet:
+    """The trunk of `blocks` in each stage; it has 2 or 3 convolutions a block, one before them and no top layer."""
+    return ResNet(blocks, bottleneck, options, **shared)
+
+
+def head(outputs: int, options: Options, **shared: Any) -> AverageHead:
+    """The mean over the map, and a linear layer."""
+    del options, shared
+    return AverageHead(outputs)
+
+
+RESNET18 = Backbone(
+    functools.partial(build, (2, 2, 2, 2), False),
+    head,
+    input_size=224,
+    smallest=1,
+    parameters=11_176_512,
+    options=Options,
+)
+RESNET50 = Backbone(
+    functools.partial(build, (3, 4, 6, 3), True),
+    head,
+    input_size=224,
+    smallest=1,
+    parameters=23_508_032,
+    options=Options,
+)
