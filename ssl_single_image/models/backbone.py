@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 
@@ -29,6 +30,7 @@ class Backbone:
       smallest: side of the smallest input that leaves a cell in every layer.
       parameters: trainable values of the trunk with the default options.
       options: a `Section` with the backbone's own settings and their defaults.
+      input_size_by: options -> `input_size`, where it depends on them.
     """
 
     build: Callable[..., nn.Module]
@@ -37,3 +39,8 @@ class Backbone:
     smallest: int
     parameters: int
     options: type[Section] = NoOptions
+    input_size_by: Callable[[Any], int] | None = None
+
+    def made_for(self, options: Section) -> int:
+        """Side in pixels of the input that the backbone with these options is made for."""
+        return self.input_size_by(options) if self.input_size_by else self.input_size

@@ -82,6 +82,23 @@ class Conv(nn.Module):
         return y
 
 
+def convolution(
+    spectral: bool,
+    features: int,
+    kernel: int,
+    stride: int,
+    padding: int = 0,
+    use_bias: bool = False,
+    dtype: jnp.dtype = jnp.float32,
+    *,
+    name: str,
+) -> Callable[[jax.Array, bool], jax.Array]:
+    """A `Conv` as (x, train) -> y, with or without `spectral_norm`; to be called inside a compact method."""
+    init = fan_in_init if spectral else conv_init
+    conv = Conv(features, kernel, stride, padding, use_bias, dtype, init, name=name)
+    return lambda x, train: spectral_norm(conv, x, train) if spectral else conv(x)
+
+
 def at_least_float32(x: jax.Array) -> jax.Array:
     """x as float32; float64 stays, so that tests can compute without visible rounding."""
     return x.astype(np.promote_types(x.dtype, np.float32))
@@ -203,18 +220,10 @@ class ConvTrunk(nn.Module):
         for number, layer in enumerate(self.layers[self.start - 1 :], self.start):
             name = f"conv{number}"
             norm = self.first_norm or number > 1
-            conv = Conv(
-                layer.features,
-                layer.kernel,
-                layer.stride,
-                layer.padding,
-                self.use_bias or not norm,
-                self.dtype,
-                fan_in_init if self.spectral else conv_init,
-                name=name,
-            )
+            sizes = layer.features, layer.kernel, layer.stride, layer.padding
+            convolve = convolution(self.spectral, *sizes, self.use_bias or not norm, self.dtype, name=name)
             training = train and number > self.frozen
-            x = spectral_norm(conv, x, training) if self.spectral else conv(x)
+            x = convolve(x, training)
             if norm:
                 x = batch_norm(training, self.axis_name, self.dtype, f"bn{number}")(x)
             x = nn.leaky_relu(x, self.slope) if self.slope else nn.relu(x)

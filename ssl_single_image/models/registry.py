@@ -73,13 +73,13 @@ def encoder_spec(
     """
     backbone = find(name)
     name = current_name(name)
-    whole = backbone.options.from_config(options or {}).to_config()
-    size = size or backbone.input_size
+    read = backbone.options.from_config(options or {})
+    size = size or backbone.made_for(read)
     if size < backbone.smallest:
         raise InputError(
             f"backbone {name}: an input of {size} pixels is too small; it needs {backbone.smallest} or more"
         )
-    return EncoderSpec(name, whole, size, tuple(mean), tuple(std))  # type: ignore[arg-type]
+    return EncoderSpec(name, read.to_config(), size, tuple(mean), tuple(std))  # type: ignore[arg-type]
 
 
 def build_backbone(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import AverageHead, Conv, Taps, batch_norm, sobel
+from ssl_single_image.models.layers import AverageHead, Taps, batch_norm, convolution, sobel
 from ssl_single_image.ops.pooling import max_pool
 from ssl_single_image.schema import OneOf, Section
 
@@ -52,21 +52,23 @@ class Residual(nn.Module):
     bottleneck: bool
     gain: float
     """Of the last batch norm at the start."""
+    spectral: bool = False
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         norm = functools.partial(batch_norm, train, self.axis_name, self.dtype)
+        conv = functools.partial(convolution, self.spectral, dtype=self.dtype)
         y = x
         convs = self._convolutions()
         for number, (features, kernel, stride) in enumerate(convs, 1):
             last = number == len(convs)
-            y = Conv(features, kernel, stride, kernel // 2, dtype=self.dtype, name=f"conv{number}")(y)
+            y = conv(features, kernel, stride, kernel // 2, name=f"conv{number}")(y, train)
             y = norm(f"bn{number}", gain=self.gain if last else 1.0)(y)
             y = y if last else nn.relu(y)
         if x.shape != y.shape:
-            x = Conv(y.shape[-1], 1, self.stride, dtype=self.dtype, name="shortcut")(x)
+            x = conv(y.shape[-1], 1, self.stride, name="shortcut")(x, train)
             x = norm("shortcut_bn")(x)
         return nn.relu(x + y)
 
@@ -89,6 +91,8 @@ class ResNet(nn.Module):
     """Of each stage."""
     bottleneck: bool
     options: Options = Options()
+    spectral: bool = False
+    """Divides every kernel by its largest singular value, see `spectral_norm`."""
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -98,7 +102,8 @@ class ResNet(nn.Module):
             x = sobel(x)
         large = self.options.stem == "imagenet"
         kernel, stride = (7, 2) if large else (3, 1)
-        x = Conv(64, kernel, stride, kernel // 2, dtype=self.dtype, name="conv1")(x)
+        conv = convolution(self.spectral, 64, kernel, stride, kernel // 2, dtype=self.dtype, name="conv1")
+        x = conv(x, train)
         x = nn.relu(batch_norm(train, self.axis_name, self.dtype, "bn1")(x))
         taps = {"conv1": x}
         if large:
@@ -107,6 +112,7 @@ class ResNet(nn.Module):
             Residual,
             bottleneck=self.bottleneck,
             gain=0.0 if self.options.zero_gains else 1.0,
+            spectral=self.spectral,
             axis_name=self.axis_name,
             dtype=self.dtype,
         )
@@ -129,6 +135,11 @@ def head(outputs: int, options: Options, **shared: Any) -> AverageHead:
     return AverageHead(outputs)
 
 
+def input_size(options: Options) -> int:
+    """224 pixels, 32 with the small stem."""
+    return 224 if options.stem == "imagenet" else 32
+
+
 RESNET18 = Backbone(
     functools.partial(build, (2, 2, 2, 2), False),
     head,
@@ -136,6 +147,7 @@ RESNET18 = Backbone(
     smallest=1,
     parameters=11_176_512,
     options=Options,
+    input_size_by=input_size,
 )
 RESNET50 = Backbone(
     functools.partial(build, (3, 4, 6, 3), True),
@@ -144,4 +156,5 @@ RESNET50 = Backbone(
     smallest=1,
     parameters=23_508_032,
     options=Options,
+    input_size_by=input_size,
 )
