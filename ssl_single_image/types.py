@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
-from jaxtyping import Array, Int32, UInt8
+from jaxtyping import Array, Int8, Int32, UInt8
 
 from ssl_single_image.errors import Halted, InputError
 
@@ -67,12 +67,12 @@ class Batch:
 
     Attributes:
       image: (B, M, M, 3) uint8 RGB; where images differ in size they lie in the top left corner.
-      label: (B,) int32 in [0, classes).
+      label: (B,) int32 in [0, classes); of a multi-label set (B, classes) int8, see `datasets.labelling`.
       extent: (B, 2) int32, the (height, width) in pixels that each image fills of its M x M canvas.
     """
 
     image: UInt8[Array, "B M M 3"]
-    label: Int32[Array, " B"]
+    label: Int32[Array, " B"] | Int8[Array, "B classes"]
     extent: Int32[Array, "B 2"]
 
 

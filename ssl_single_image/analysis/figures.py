@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ssl_single_image.analysis import panels, tables
+from ssl_single_image.analysis import measured, panels, tables
 from ssl_single_image.analysis.colours import COLOURS
 
 MARKERS = "osD^vPX*<>"
@@ -35,7 +35,7 @@ LEAST_SPAN = 4.0
 
 
 def accuracy(probe: tables.Probe) -> bytes:
-    """Top-1 accuracy against depth, one line a result, untrained networks dashed.
+    """Accuracy or mAP against depth, one line a result, untrained networks dashed.
 
     The axis begins where the results do. The chance level is a line where it lies on the axis, else an arrow to it.
     """
@@ -53,7 +53,7 @@ def training_curves(rows: Sequence[Mapping[str, float]]) -> bytes:
 
 def accuracy_figure(probe: tables.Probe) -> Figure:
     """`accuracy` before it is a file."""
-    columns = tables.layers(probe)
+    columns, measure = tables.layers(probe), measured.of(probe)
     labels = [_label(result) for result in probe["results"]]
     heights = [label.count("\n") + 1 for label in labels]
     beside = len(labels) > 5 and max(map(len, labels)) <= LEGEND_WIDTH // 2
@@ -62,7 +62,7 @@ def accuracy_figure(probe: tables.Probe) -> Figure:
     axes = figure.subplots()
     for number, (result, label) in enumerate(zip(probe["results"], labels, strict=True)):
         axes.plot(
-            [result["layers"].get(layer, {}).get("top1", np.nan) for layer in columns],
+            [result["layers"].get(layer, {}).get(measure.main, np.nan) for layer in columns],
             label=label,
             color=COLOURS[number % len(COLOURS)],
             marker=MARKERS[number % len(MARKERS)],
@@ -75,9 +75,9 @@ def accuracy_figure(probe: tables.Probe) -> Figure:
     for name in axes.get_xticklabels() if turned else ():
         name.set(ha="right", rotation_mode="anchor")
     axes.set_xlim(-0.4, max(len(columns), 1) - 0.6)
-    shown = [values["top1"] for result in probe["results"] for values in result["layers"].values()]
+    shown = [values[measure.main] for result in probe["results"] for values in result["layers"].values()]
     axes.set_ylim(*_span(shown, probe["chance"]))
-    axes.set_ylabel("top-1 accuracy, %")
+    axes.set_ylabel(measure.axis)
     title = f"{tables.title(probe)} on {probe['dataset']}, {probe['test_images']:,} test images"
     axes.set_title(wrapped(title, 68), loc="left")
     _mark_chance(axes, probe["chance"])

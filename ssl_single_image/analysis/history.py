@@ -1,4 +1,4 @@
-"""Accuracy against crops seen, of a run that was probed at several of its checkpoints."""
+"""Accuracy or mAP against crops seen, of a run that was probed at several of its checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ssl_single_image.analysis import figures, panels, tables
+from ssl_single_image.analysis import figures, measured, panels, tables
 from ssl_single_image.analysis.colours import COLOURS
 
 GAUGES = ("inversion", "agreement", "rank")
@@ -67,13 +67,13 @@ def _gauges(results: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _draw_accuracy(axes: Axes, probe: tables.Probe, run: str, results: Sequence[Mapping[str, Any]]) -> None:
-    untrained = tables.untrained_of(probe, results[0])
+    untrained, measure = tables.untrained_of(probe, results[0]), measured.of(probe)
     for number, layer in enumerate(tables.layers({"results": results})):
         colour = COLOURS[number % len(COLOURS)]
         seen = [result for result in results if layer in result["layers"]]
         axes.errorbar(
             [result["crops"] for result in seen],
-            [result["layers"][layer]["top1"] for result in seen],
+            [result["layers"][layer][measure.main] for result in seen],
             [tables.half_width(result["layers"][layer]) or 0 for result in seen],
             color=colour,
             marker=figures.MARKERS[number],
@@ -83,11 +83,11 @@ def _draw_accuracy(axes: Axes, probe: tables.Probe, run: str, results: Sequence[
             label=layer,
         )
         if untrained:
-            base = sum(other[layer]["top1"] for other in untrained) / len(untrained)
+            base = sum(other[layer][measure.main] for other in untrained) / len(untrained)
             axes.axhline(base, color=colour, linestyle=":", linewidth=1.2)
     dotted = "; dotted: untrained" if untrained else ""
     axes.set_title(f"{Path(run).name}, probed on {probe['dataset']}{dotted}", loc="left", fontsize=11)
-    axes.set_ylabel("top-1 accuracy, %")
+    axes.set_ylabel(measure.axis)
     _finish(axes)
 
 

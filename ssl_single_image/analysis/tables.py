@@ -1,23 +1,22 @@
-"""Probe results as tables: Markdown for people, CSV and JSON for programs."""
+"""Probe results as tables: which results share one, and Markdown for people."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from ssl_single_image.analysis import measured
 from ssl_single_image.runs import workdir
 
 Probe = Mapping[str, Any]
 """What `probe.json` holds."""
 
-NAMES = {"top1": "top-1", "top5": "top-5"}
 HALF = "half of the 95 % interval"
-GAINS = "gain over the untrained network of the same encoder spec, points of top-1 accuracy"
+GAINS = "gain over the untrained network of the same encoder spec, points of"
+"""Begins the caption of such a table; the measure follows."""
 RECIPE = (
     "kind",
     "protocol",
@@ -49,11 +48,19 @@ def setting(probe: Probe) -> str:
     """What a table needs beside it: data set, kind of probe, protocol, test images, chance; one line."""
     kind = title(probe)
     recomputed = probe.get("config", {}).get("statistics") == "recomputed"
+    missing = measured.left_out(probe)
     return (
         f"{probe['dataset']}: {kind[:1].lower()}{kind[1:]}, {probe['protocol']} protocol,"
         f"{' batch-norm statistics recomputed on training images,' if recomputed else ''}"
         f" {probe['test_images']:,} test images, chance level {probe['chance']:.1f} %"
+        f"{f', without classes that no test image has ({listed(missing)})' if missing else ''}"
     )
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names in a sentence; of many the first, and how many there are more."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def title(probe: Probe) -> str:
@@ -62,9 +69,12 @@ def title(probe: Probe) -> str:
     return f"{named[:1].upper()}{named[1:]}"
 
 
-def grid(probe: Probe, metric: str = "top1") -> tuple[list[str], list[list[str | float | None]]]:
-    """Header and rows, one result each: checkpoint, step, then `metric` of every layer (None: no such layer)."""
-    columns = layers(probe)
+def grid(probe: Probe, metric: str = "") -> tuple[list[str], list[list[str | float | None]]]:
+    """Header and rows, one result each: checkpoint, step, then `metric` of every layer (None: no such layer).
+
+    "" is the main field of the probe's measure, here and below.
+    """
+    columns, metric = layers(probe), metric or measured.of(probe).main
     rows = [
         [result["checkpoint"], result["step"], *(result["layers"].get(c, {}).get(metric) for c in columns)]
         for result in probe["results"]
@@ -72,28 +82,32 @@ def grid(probe: Probe, metric: str = "top1") -> tuple[list[str], list[list[str |
     return ["checkpoint", "step", *columns], rows
 
 
-def markdown(probe: Probe, metric: str = "top1") -> str:
+def markdown(probe: Probe, metric: str = "") -> str:
     """A Markdown table, the best of each layer in bold, with its setting above and chance as the last row."""
+    measure = measured.of(probe)
+    main = metric in ("", measure.main)
     header, rows = grid(probe, metric)
     show = _signed if probe.get("gains") else _percent
     text: list[list[str]] = [[_code(str(row[0])), f"{row[1]:,}", *map(show, row[2:])] for row in rows]
-    halves = half_widths(probe) if metric == "top1" else []
+    halves = half_widths(probe) if main else []
     for column in range(2, len(header)):
         for row in best_rows(rows, column):
             text[row][column] = f"**{text[row][column]}**"
         for row, half in enumerate(halves):
             text[row][column] += "" if half[column] is None else f" ±{half[column]:.1f}"
-    if metric == "top1" and not probe.get("gains"):
+    if main and not probe.get("gains"):
         text.append(["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)])
     align = ["left", *["right"] * (len(header) - 1)]
     table = tabulate(text, header, tablefmt="pipe", colalign=align, disable_numparse=True)
-    caption = GAINS if probe.get("gains") else f"{NAMES[metric]} accuracy, %"
+    named = measure.names[metric or measure.main]
+    caption = f"{GAINS} {named}" if probe.get("gains") else f"{named}, %"
     return f"{setting(probe)}; {caption}{widths(probe, metric)}{shots(probe)}\n\n{table}\n"
 
 
-def widths(probe: Probe, metric: str = "top1") -> str:
+def widths(probe: Probe, metric: str = "") -> str:
     """What stands behind ± in a table, for its caption; "" where no intervals are known."""
-    known = metric == "top1" and any(value is not None for row in half_widths(probe) for value in row)
+    main = metric in ("", measured.of(probe).main)
+    known = main and any(value is not None for row in half_widths(probe) for value in row)
     return f" ± {HALF}" if known else ""
 
 
@@ -144,8 +158,8 @@ def _in_setting(probe: Probe, name: str) -> Probe:
 
 
 def full_markdown(probe: Probe) -> str:
-    """The tables of top-1 and, where there are more than five classes, of top-5 accuracy."""
-    metrics = ["top1", "top5"] if probe["classes"] > 5 and not probe.get("gains") else ["top1"]
+    """The tables of all fields of the measure: of top-5 accuracy only where there are more than five classes."""
+    metrics = [""] if probe.get("gains") else measured.of(probe).fields(probe["classes"])
     return "\n".join(markdown(one, metric) for one in by_setting(probe) for metric in metrics)
 
 
@@ -154,31 +168,6 @@ def best_rows(rows: Sequence[Sequence[Any]], column: int) -> list[int]:
     values = [None if row[column] is None else round(row[column], 1) for row in rows]
     known = [value for value in values if value is not None]
     return [i for i, value in enumerate(values) if len(known) > 1 and value == max(known)]
-
-
-def to_csv(probes: Iterable[Probe]) -> str:
-    """One line a layer of a result."""
-    names = ["dataset", "protocol", "test_images", "chance", "checkpoint", "step", "layer"]
-    names += ["features", "top1", "top5"]
-    columns = [
-        *names,
-        "kind",
-        "low",
-        "high",
-        "setting",
-    ]  # new ones at the end, where they move none of before
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, lineterminator="\n")
-    writer.writeheader()
-    for one in (each for probe in probes for each in by_setting(probe)):
-        shared = {name: one[name] for name in names[:4]} | {"kind": one.get("kind", "linear")}
-        shared["setting"] = one.get("shown", "")
-        for result in one["results"]:
-            for layer, values in result["layers"].items():
-                row = {"checkpoint": result["checkpoint"], "step": result["step"], "layer": layer}
-                row |= dict(zip(("low", "high"), values.get("interval", ()), strict=False))
-                writer.writerow({**shared, **row, **{name: values[name] for name in names[7:]}})
-    return out.getvalue()
 
 
 def merge(probes: Iterable[Probe]) -> list[dict[str, Any]]:
@@ -210,7 +199,7 @@ def recipe(probe: Probe) -> dict[str, Any]:
     if whole["config"]:
         config = ADDED | whole["config"]
         whole["config"] = {name: value for name, value in config.items() if name not in CHOSEN}
-    return whole
+    return whole | {"measure": measured.name(probe)}
 
 
 def apart(merged: Sequence[Probe]) -> list[str]:
@@ -226,7 +215,7 @@ def apart(merged: Sequence[Probe]) -> list[str]:
 
 
 def gains(probe: Probe) -> dict[str, Any] | None:
-    """Top-1 of every trained result less that of the untrained network of the same encoder spec, in points.
+    """The measure of every trained result less that of the untrained network of the same encoder spec, in points.
 
     With several untrained networks of a spec (several seeds), their mean is taken. A result that was measured beside
     its untrained network brings its gains with it, with intervals that are paired by image.
@@ -236,25 +225,26 @@ def gains(probe: Probe) -> dict[str, Any] | None:
     """
     results = []
     for result in probe["results"]:
-        difference = {} if is_random(result) else _paired_gains(result) or _gains(probe, result)
+        difference = {} if is_random(result) else _paired_gains(probe, result) or _gains(probe, result)
         if difference:
             results.append({**result, "layers": difference})
     return {**probe, "gains": True, "results": results} if results else None
 
 
-def _paired_gains(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def _paired_gains(probe: Probe, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    main = measured.of(probe).main
     return {
-        layer: {"top1": gain["points"], "interval": gain["interval"]}
+        layer: {main: gain["points"], "interval": gain["interval"]}
         for layer, gain in result.get("gains", {}).items()
     }
 
 
 def _gains(probe: Probe, result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    untrained = untrained_of(probe, result)
+    untrained, main = untrained_of(probe, result), measured.of(probe).main
     if not untrained:
         return {}
     return {
-        layer: {"top1": values["top1"] - sum(other[layer]["top1"] for other in untrained) / len(untrained)}
+        layer: {main: values[main] - sum(other[layer][main] for other in untrained) / len(untrained)}
         for layer, values in result["layers"].items()
         if all(layer in other for other in untrained)
     }

@@ -275,7 +275,7 @@ def _prepare(flag_values: flags.FlagValues) -> None:
     def text(name: str, summary: str) -> None:
         flags.DEFINE_string(name, None, summary, flag_values=flag_values)
 
-    text("dataset", "Data set: photos, cifar10, cifar100, imagenet, folder:PATH or tfds:NAME.")
+    text("dataset", "Data set: photos, cifar10, cifar100, imagenet, voc07, folder:PATH or tfds:NAME.")
     text("data_dir", "Folder of prepared data sets. Default: TFDS's own, ~/tensorflow_datasets.")
     text("folder", "Folder of train/CLASS/* and test/CLASS/* images to convert; needs --name.")
     text("name", "With --folder: name of the new set, which is then read as tfds:NAME.")

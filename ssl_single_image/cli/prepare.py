@@ -27,7 +27,7 @@ def main(args: flags.FlagValues) -> None:
             raise InputError(
                 f"--check is for --dataset; for a folder: --check --dataset folder:{args.folder}"
             )
-        print(describe(datasets.load(args.dataset, data_dir=args.data_dir, size=args.size)))
+        print(describe(datasets.load(args.dataset, data_dir=args.data_dir, size=args.size, multi_label=None)))
         return
     if args.folder is None:
         kind, argument = datasets.parse(args.dataset)

@@ -11,11 +11,22 @@ from ssl_single_image.datasets.base import LabelledSet, MemorySplit, Split
 from ssl_single_image.types import InputError
 
 Loader = Callable[..., LabelledSet]
-"""(argument, *, data_dir, size, exclude) -> LabelledSet; `argument` is what follows `KIND:` in the name."""
+"""(argument, *, data_dir, size, exclude) -> LabelledSet; `argument` is what follows `KIND:` in the name.
+
+Those in MULTI_LABEL also take `multi_label`, as `load` does.
+"""
 
 KINDS: dict[str, Loader] = {"photos": photos.load, "folder": folder.load, "tfds": tfds.load}
 
-ALIASES = {"cifar10": "tfds:cifar10", "cifar100": "tfds:cifar100", "imagenet": "tfds:imagenet2012"}
+MULTI_LABEL = ("tfds",)
+"""Kinds of which some sets have several labels an image."""
+
+ALIASES = {
+    "cifar10": "tfds:cifar10",
+    "cifar100": "tfds:cifar100",
+    "imagenet": "tfds:imagenet2012",
+    "voc07": "tfds:voc/2007",
+}
 
 _TAKES_ARGUMENT = {"folder": "folder:PATH", "tfds": "tfds:NAME"}
 
@@ -26,21 +37,32 @@ FORMS = ", ".join([*_KNOWN, *_TAKES_ARGUMENT.values()])
 __all__ = ["ALIASES", "FORMS", "KINDS", "LabelledSet", "MemorySplit", "Split", "load", "parse"]
 
 
-def load(name: str, *, data_dir: str | None = None, size: int, exclude: Sequence[str] = ()) -> LabelledSet:
+def load(
+    name: str,
+    *,
+    data_dir: str | None = None,
+    size: int,
+    exclude: Sequence[str] = (),
+    multi_label: bool | None = False,
+) -> LabelledSet:
     """Opens a labelled set by name.
 
     Args:
-      name: `photos`, `cifar10`, `cifar100`, `imagenet`, `folder:PATH`, or `tfds:NAME` for any other image set
+      name: `photos`, `cifar10`, `cifar100`, `imagenet`, `voc07`, `folder:PATH`, or `tfds:NAME` for any other image set
         that was prepared with TFDS.
       data_dir: where prepared sets lie, and relative folders; None: TFDS's own folder.
       size: the encoder's input side in pixels, see `records.Layout.choose`.
       exclude: source images of the pretraining that must not be measured on; only `photos` has any.
+      multi_label: False: one label an image is needed. True: sets of labels are needed. None: as the set has them.
 
     Raises:
-      InputError: unknown or missing set, an unreadable image, only one class, no images.
+      InputError: unknown or missing set, an unreadable image, labels of the other form, only one class, no images.
     """
     kind, argument = parse(name)
-    labelled = KINDS[kind](argument, data_dir=data_dir, size=size, exclude=exclude)
+    several = {"multi_label": multi_label} if kind in MULTI_LABEL else {}
+    if multi_label and not several:
+        raise InputError(f"data set {name}: its images have one label each; a multi-label set is needed")
+    labelled = KINDS[kind](argument, data_dir=data_dir, size=size, exclude=exclude, **several)
     if len(labelled.classes) < 2:
         raise InputError(f"data set {name} has one class ({labelled.classes[0]}); a probe needs two or more")
     for split, images in (("training", labelled.train), ("test", labelled.test)):

@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from ssl_single_image.datasets import labelling
 from ssl_single_image.types import Batch, InputError
 
 
@@ -27,7 +28,7 @@ class Split(Protocol):
     def batches(
         self, batch_size: int, *, seed: int | None = None, start: int = 0, shard: tuple[int, int] = (0, 1)
     ) -> Iterator[Batch]:
-        """Batches of NumPy arrays: image (B, M, M, 3) uint8, label (B,) int32, extent (B, 2) int32.
+        """Batches of NumPy arrays: image (B, M, M, 3) uint8, label of the set's form, extent (B, 2) int32.
 
         Args:
           batch_size: of the global batch, over all shards.
@@ -52,12 +53,14 @@ class LabelledSet:
       classes: name of each label.
       train: images to learn from.
       test: images to measure on.
+      labels: whether an image has one class or several.
     """
 
     name: str
     classes: tuple[str, ...]
     train: Split
     test: Split
+    labels: labelling.Form = labelling.ONE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +116,7 @@ class MemorySplit:
 
     Attributes:
       image: (N, M, M, 3) uint8.
-      label: (N,) int32.
+      label: (N,) int32, or (N, classes) int8 of a multi-label set.
       extent: (N, 2) int32.
     """
 
@@ -164,7 +167,7 @@ def padded(batch: Batch, count: int, size: int) -> Batch:
     Steps are compiled for one batch size, so a short batch is filled up; images labelled -1 are not counted.
     """
     image = np.zeros((size, *batch.image.shape[1:]), np.uint8)
-    label = np.full(size, -1, np.int32)
+    label = np.full((size, *batch.label.shape[1:]), labelling.PADDING, batch.label.dtype)
     extent = np.full((size, 2), batch.image.shape[1], np.int32)
     image[:count], label[:count], extent[:count] = (
         x[:count] for x in (batch.image, batch.label, batch.extent)

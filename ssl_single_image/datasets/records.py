@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from ssl_single_image.datasets import labelling
 from ssl_single_image.datasets.base import MemorySplit, Order, Split, numpy_batch
 from ssl_single_image.types import Batch, InputError
 
@@ -23,7 +24,9 @@ MEMORY_LIMIT = 3 << 29
 _LONGEST = 1.5  # longer side to shorter side; what is longer is cut off on both ends
 _CHUNK = 256  # images that a thread decodes at a time into memory
 _PIECE = 16  # of a batch: what a thread reads at a time; single reads cost three times as much
-_Placed = tuple[np.ndarray, tuple[int, int], int]  # canvas, (height, width), label
+Label = int | np.ndarray
+"""The number of the class, or a multi-label target (classes,) int8."""
+_Placed = tuple[np.ndarray, tuple[int, int], Label]  # canvas, (height, width), label
 
 
 class Records(Protocol):
@@ -31,7 +34,7 @@ class Records(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, indices: Sequence[int]) -> list[tuple[np.ndarray, int]]:
+    def read(self, indices: Sequence[int]) -> Sequence[tuple[np.ndarray, Label]]:
         """Decodes images: [(pixels (H, W, 3) uint8, label)].
 
         Raises:
@@ -102,6 +105,7 @@ class StreamedSplit:
 
     records: Records
     layout: Layout
+    labels: labelling.Form = labelling.ONE
 
     def __len__(self) -> int:
         return len(self.records)
@@ -140,7 +144,7 @@ class StreamedSplit:
         """The same split held in memory; `what` labels the progress bar."""
         count, side = len(self), self.layout.side
         image = np.empty((count, side, side, 3), np.uint8)
-        label = np.empty(count, np.int32)
+        label = self.labels.blank(count)
         extent = np.empty((count, 2), np.int32)
 
         def fill(indices: range) -> int:
@@ -164,7 +168,10 @@ class StreamedSplit:
         side = self.layout.side
         image = np.array([image for image, _, _ in images], np.uint8).reshape(-1, side, side, 3)
         extent = np.array([extent for _, extent, _ in images], np.int32).reshape(-1, 2)
-        return numpy_batch(image, np.array([label for *_, label in images], np.int32), extent)
+        label = self.labels.blank(len(images))
+        for i, (*_, one) in enumerate(images):
+            label[i] = one
+        return numpy_batch(image, label, extent)
 
 
 def _joined(pieces: Iterable[list[_Placed] | InputError]) -> list[_Placed]:
@@ -176,11 +183,17 @@ def _joined(pieces: Iterable[list[_Placed] | InputError]) -> list[_Placed]:
     return images
 
 
-def open_split(records: Records, layout: Layout, what: str) -> Split:
+def open_split(records: Records, layout: Layout, what: str, labels: labelling.Form = labelling.ONE) -> Split:
     """Decodes a split into memory if it takes no more than `MEMORY_LIMIT` there, else streams it.
+
+    Args:
+      records: the images.
+      layout: how they are brought onto their canvas.
+      what: heads the progress bar.
+      labels: the form of the records' labels.
 
     Raises:
       InputError: as `Records.read`, at once or, if streamed, from the batches.
     """
-    split = StreamedSplit(records, layout)
+    split = StreamedSplit(records, layout, labels)
     return split.decoded(what) if len(records) * 3 * layout.side**2 <= MEMORY_LIMIT else split

@@ -1,4 +1,4 @@
-"""CIFAR, ImageNet and any other image set in TFDS array_record form, read without TensorFlow.
+"""CIFAR, ImageNet, VOC and any other image set in TFDS array_record form, read without TensorFlow.
 
 Prepared sets are opened from their files alone: the code that made them is not imported.
 """
@@ -14,13 +14,22 @@ from typing import Any
 
 import numpy as np
 
+from ssl_single_image.datasets import tfds_labels
 from ssl_single_image.datasets.base import LabelledSet
-from ssl_single_image.datasets.records import Layout, open_split
+from ssl_single_image.datasets.records import Label, Layout, open_split
 from ssl_single_image.images import decode_image
 from ssl_single_image.types import InputError
 
 TEST_SPLITS = ("test", "validation")
-_TEST_SPLIT = {"imagenet2012": "validation"}  # its "test" has no labels
+PUBLISHED_SPLITS = {
+    "imagenet2012": ("train", "validation"),
+    "voc/2007": ("train+validation", "test"),
+    "voc/2012": ("train", "validation"),
+}
+"""Set -> its training and test images, where they are not `train` and the first of TEST_SPLITS.
+
+The `test` of ImageNet and of VOC 2012 has no labels. Classifiers for VOC 2007 are trained on both of its first splits.
+"""
 _FEATURES = "features.json"
 
 
@@ -32,29 +41,34 @@ class TfdsRecords:
       name: of the set and the split, for errors.
       source: `tfds.core.DataSource` of dicts.
       image: key of the image's bytes.
-      label: key of the label.
+      labels: reads the label of an example.
     """
 
     name: str
     source: Any
     image: str
-    label: str
+    labels: tfds_labels.OneClass | tfds_labels.ClassSet
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def read(self, indices: Sequence[int]) -> list[tuple[np.ndarray, int]]:
+    def read(self, indices: Sequence[int]) -> list[tuple[np.ndarray, Label]]:
         examples = self.source.__getitems__(list(indices))
         return [self._decode(example, i) for example, i in zip(examples, indices, strict=True)]
 
-    def _decode(self, example: dict[str, Any], index: int) -> tuple[np.ndarray, int]:
+    def _decode(self, example: dict[str, Any], index: int) -> tuple[np.ndarray, Label]:
         where = f"{self.name}, image {index}"
-        if example[self.label] < 0:
-            raise InputError(f"{where}: has no label")
-        return decode_image(example[self.image], where), int(example[self.label])
+        return decode_image(example[self.image], where), self.labels.read(example, where)
 
 
-def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[str]) -> LabelledSet:
+def load(
+    argument: str,
+    *,
+    data_dir: str | None,
+    size: int,
+    exclude: Sequence[str],
+    multi_label: bool | None = False,
+) -> LabelledSet:
     """Opens a prepared set.
 
     Args:
@@ -62,10 +76,11 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
       data_dir: folder that holds NAME/; None: TFDS's own (TFDS_DATA_DIR, or ~/tensorflow_datasets).
       size: see `records.Layout.choose`.
       exclude: not used: built-in photographs are not in such sets.
+      multi_label: see `tfds_labels.find`.
 
     Raises:
       InputError: unknown, not prepared, prepared in another file format, no test split, or not a set of
-        images with one label each.
+        images with labels of the wanted form.
     """
     import tensorflow_datasets as tfds  # takes a second
 
@@ -75,21 +90,33 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
             f"data set {argument} in {builder.data_path} is in {builder.info.file_format.value} form; "
             f"prepare it again in another --data_dir: {prepare_command(argument, None)}"
         )
-    image, label = _keys(argument, builder.info.features, tfds)
-    splits = builder.info.splits
-    test = _TEST_SPLIT.get(builder.name) or next((name for name in TEST_SPLITS if name in splits), "test")
-    if "train" not in splits or test not in splits:
-        raise InputError(f"data set {argument} has the splits {', '.join(splits)}; train and test are needed")
+    labels = tfds_labels.find(argument, builder.info.features, multi_label)
+    image = _image_key(argument, builder.info.features, tfds)
+    train, test = _splits(argument, builder.info)
     height, width, _ = builder.info.features[image].shape
     layout = Layout.choose(size, (height, width) if height and width else None)
 
     def open_one(split: str) -> Any:
         source = builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
         return open_split(
-            TfdsRecords(f"{argument} {split}", source, image, label), layout, f"{argument} {split}"
+            TfdsRecords(f"{argument} {split}", source, image, labels),
+            layout,
+            f"{argument} {split}",
+            labels.form,
         )
 
-    return LabelledSet(argument, tuple(builder.info.features[label].names), open_one("train"), open_one(test))
+    return LabelledSet(argument, labels.classes, open_one(train), open_one(test), labels.form)
+
+
+def _splits(argument: str, info: Any) -> tuple[str, str]:
+    """The splits to learn from and to measure on."""
+    name = info.full_name.rpartition("/")[0]  # without the version
+    found = next((split for split in TEST_SPLITS if split in info.splits), "test")
+    train, test = PUBLISHED_SPLITS.get(name, ("train", found))
+    if any(part not in info.splits for part in (*train.split("+"), test)):
+        wanted = f"{train.replace('+', ', ')} and {test}"
+        raise InputError(f"data set {argument} has the splits {', '.join(info.splits)}; {wanted} are needed")
+    return train, test
 
 
 def data_folder(data_dir: str | None) -> Path:
@@ -149,12 +176,8 @@ def missing_set(argument: str, folder: Path) -> str:
     return f"data set {argument} is not in {folder}, and TFDS knows no such set{hint}"
 
 
-def _keys(argument: str, features: Any, tfds: Any) -> tuple[str, str]:
-    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
-    found = {}
-    for wanted, kind in kinds.items():
-        names = [name for name, feature in features.items() if isinstance(feature, kind)]
-        if wanted not in names and len(names) != 1:
-            raise InputError(f"data set {argument}: {len(names)} {wanted} features; one is needed")
-        found[wanted] = wanted if wanted in names else names[0]
-    return found["image"], found["label"]
+def _image_key(argument: str, features: Any, tfds: Any) -> str:
+    names = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
+    if "image" not in names and len(names) != 1:
+        raise InputError(f"data set {argument}: {len(names)} image features; one is needed")
+    return "image" if "image" in names else names[0]

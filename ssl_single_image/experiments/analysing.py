@@ -128,7 +128,11 @@ def _labelled(encoders: Sequence[LoadedEncoder], settings: AnalysisSettings) -> 
     """
     size = max(loaded.encoder.spec.size for loaded in encoders)
     data = datasets.load(
-        settings.data, data_dir=settings.data_dir or None, size=size, exclude=pretrained_on(encoders)
+        settings.data,
+        data_dir=settings.data_dir or None,
+        size=size,
+        exclude=pretrained_on(encoders),
+        multi_label=None,  # the labels are not used
     )
     count = min(settings.images, len(data.test))
     if count < similarity.FEWEST:

@@ -9,7 +9,7 @@ import jax
 from ssl_single_image import datasets, probes
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.images.builtin import PREFIX
-from ssl_single_image.probes import summary
+from ssl_single_image.probes import measures, summary
 from ssl_single_image.runs import LoadedEncoder, progress
 from ssl_single_image.types import EncoderVariables
 
@@ -19,7 +19,7 @@ MAX_FEATURES = 768
 
 
 class QuickProbe:
-    """Top-1 accuracies of all layers of the encoders of one run.
+    """Top-1 accuracies, or mAP on a multi-label set, of all layers of the encoders of one run.
 
     The labels have no way back into the run: its parameters have the same bits as without the probe.
     """
@@ -37,6 +37,7 @@ class QuickProbe:
             data_dir=settings.data_dir or None,
             size=size,
             exclude=[seen] if seen else (),
+            multi_label=None,
         )
         images = settings.probe_images
         self._config = probes.ProbeConfig(
@@ -52,14 +53,18 @@ class QuickProbe:
         self._program(EncoderVariables(settings.encoder, {}, {}))
 
     def __call__(self, encoders: Mapping[str, EncoderVariables]) -> dict[str, float]:
-        """Encoders by name -> "top1_LAYER" in percent; "NAME_top1_LAYER" of those that have a name."""
+        """Encoders by name -> "top1_LAYER" in percent; "NAME_top1_LAYER" of those that have a name.
+
+        On a multi-label set "mAP" stands for "top1".
+        """
         found = {}
         for name, encoder in encoders.items():
             with progress.silent():
                 answers = self._program(encoder).run(LoadedEncoder(name or "encoder", 0, encoder, {}))
-            prefix = f"{name}_top1" if name else "top1"
+            main = measures.of(answers.label).main
+            prefix = f"{name}_{main}" if name else main
             for layer, values in summary.layers(answers, len(self._data.classes)).items():
-                found[f"{prefix}_{layer}"] = values["top1"]
+                found[f"{prefix}_{layer}"] = values[main]
         return found
 
     def _program(self, encoder: EncoderVariables) -> probes.Program:

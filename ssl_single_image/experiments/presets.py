@@ -51,6 +51,18 @@ def cached_probe(dataset: str) -> ml_collections.ConfigDict:
     return as_config_dict(ProbeConfig(dataset=dataset))
 
 
+def multi_label_probe(dataset: str) -> ml_collections.ConfigDict:
+    """A few thousand images with several classes each: ridge probes, with a third held out to choose the penalty.
+
+    A tenth of so few would hardly hold rare classes. The features of a layer are as many as in the published protocol.
+    """
+    return as_config_dict(
+        ProbeConfig(
+            dataset=dataset, kind="ridge", options={"held_out": 1 / 3}, max_features=9600, batch_size=100
+        )
+    )
+
+
 def published_probe(dataset: str) -> ml_collections.ConfigDict:
     """The ImageNet protocol of Zhang et al. (2016) with the settings of DeepCluster's evaluation."""
     heads = Optimizer(

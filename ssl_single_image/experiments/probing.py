@@ -54,6 +54,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
         data_dir=settings.data_dir or None,
         size=probes.input_size(encoders, settings.size),
         exclude=pretrained_on(encoders),
+        multi_label=None,
     )
     plan = probes.make_plan(encoders, data, settings)
     if folder is None:

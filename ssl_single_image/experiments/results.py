@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssl_single_image.analysis import figures, finetuned, layer_tables, tables
+from ssl_single_image.analysis import figures, finetuned, layer_tables, measured, tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
 from ssl_single_image.runs.metrics import METRICS, read_metrics
@@ -94,21 +94,32 @@ class ProbeTable(_Table):
         """Layer -> top-1 accuracy in percent of one checkpoint.
 
         Raises:
+          InputError: it was not probed, or by another measure.
+        """
+        if measured.name(self) != "accuracy":
+            raise InputError(f"this table is of {measured.name(self)} and not of accuracy: use .scores()")
+        return self.scores(checkpoint)
+
+    def scores(self, checkpoint: str) -> dict[str, float]:
+        """Layer -> what the table is of, top-1 accuracy or mAP, in percent of one checkpoint.
+
+        Raises:
           InputError: it was not probed.
         """
+        main = measured.of(self).main
         for result in self["results"]:
             if result["checkpoint"] == str(checkpoint):
-                return {layer: values["top1"] for layer, values in result["layers"].items()}
+                return {layer: values[main] for layer, values in result["layers"].items()}
         there = ", ".join(result["checkpoint"] for result in self["results"])
         raise InputError(f"checkpoint {checkpoint}: not in this table, which has {there}")
 
     def gains(self) -> ProbeTable | None:
-        """Top-1 less that of the untrained network of the same spec, in points; None without one."""
+        """Accuracy or mAP less that of the untrained network of the same spec, in points; None without one."""
         difference = tables.gains(self)
         return ProbeTable(difference) if difference is not None else None
 
     def figure(self) -> Image.Image:
-        """Accuracy against depth."""
+        """Accuracy or mAP against depth."""
         return _picture(figures.accuracy(self))
 
     def __str__(self) -> str:

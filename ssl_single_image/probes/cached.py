@@ -15,14 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Float, Int8, Int32
 
 from ssl_single_image import augment
+from ssl_single_image.datasets import labelling
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import linear
 from ssl_single_image.probes.blocks import over_blocks, sum_over_blocks
-from ssl_single_image.probes.kinds import all_places
+from ssl_single_image.probes.kinds import all_answers
 from ssl_single_image.types import Batch, EncoderVariables, Metrics, State
 
 
@@ -33,18 +34,18 @@ class Cache:
 
     Attributes:
       features: layer -> (N, F), `feature_dtype`; N is a multiple of the batch size.
-      label: (N,) int32; -1 marks padding, always at the end.
+      label: (N,) int32, or (N, classes) int8 where images have several; -1 marks padding, always at the end.
     """
 
     features: dict[str, Float[Array, "N _"]]
-    label: Int32[Array, " N"]
+    label: Int32[Array, " N"] | Int8[Array, "N classes"]
 
 
 def empty_state(setup: linear.Setup, encoder: EncoderVariables, images: int, dtype: Any) -> State:
     """What `extract` fills: `extras["cache"]`, with room for `images` rounded up to whole batches."""
     rows = -(-images // setup.batch_size) * setup.batch_size
     features = {layer: jnp.zeros((rows, size), dtype) for layer, size in setup.features.items()}
-    cache = Cache(features, jnp.full(rows, -1, jnp.int32))
+    cache = Cache(features, jnp.asarray(setup.labels.blank(rows)))
     return State(jnp.int32(0), {}, {}, {}, {"encoder": linear.variables(encoder), "cache": cache})
 
 
@@ -99,7 +100,7 @@ def probe(setup: linear.Setup, images: int) -> linear.Probe:
 
         def place(block: Cache) -> dict[str, jax.Array]:
             logits = linear.heads(state.params, linear.standardise(state, block.features))
-            return all_places(logits, block.label)
+            return all_answers(logits, block.label)
 
         return over_blocks(place, inputs, setup.batch_size)
 
@@ -111,11 +112,11 @@ def fit_statistics(
 ) -> tuple[State, Metrics]:
     """A Step (bind `setup`) that sets the running statistics to the exact ones of a Cache, in two passes."""
     del key, axis_name  # every replica has all the images
-    count = (inputs.label >= 0).sum()
+    count = labelling.is_image(inputs.label).sum()
 
     def mean(value: Callable[[str, jax.Array], jax.Array]) -> dict[str, jax.Array]:
         def masked(block: Cache) -> dict[str, jax.Array]:
-            valid = (block.label >= 0)[:, None]
+            valid = labelling.is_image(block.label)[:, None]
             x = {
                 layer: value(layer, f.astype(np.promote_types(f.dtype, np.float32)))
                 for layer, f in block.features.items()

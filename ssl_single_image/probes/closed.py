@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float
 
 from ssl_single_image import parallel
 from ssl_single_image.keys import Stream, stream
@@ -33,11 +33,11 @@ class Outcome(NamedTuple):
     """What a classifier on one layer answered.
 
     Attributes:
-      places: see `kinds.places`; S settings, R repeats, and the rows of the test cache.
+      given: (S, R, N, ...), see `kinds.answer`; S settings, R repeats, and the N rows of the test cache.
       chosen: name -> number, what it chose by itself.
     """
 
-    places: UInt8[Array, "S R N"]
+    given: Array
     chosen: Mapping[str, Float[Array, ""]] = {}
 
 
@@ -92,19 +92,19 @@ class Closed:
             )
             for seed in range(config.seed, config.seed + config.seeds)
         ]
-        placed = {
-            layer: np.concatenate([one[layer].places for one in outcomes], 1)[..., : len(found.label)]
+        given = {
+            layer: np.concatenate([one[layer].given for one in outcomes], 1)[:, :, : len(found.label)]
             for layer in self._setup.features
         }
         return Answers(
             {
-                setting: {layer: each[number] for layer, each in placed.items()}
+                setting: {layer: each[number] for layer, each in given.items()}
                 for number, setting in enumerate(self._settings)
             },
             self._setup.features,
             found.label,
             {
                 layer: {name: round(float(value), 6) for name, value in outcomes[0][layer].chosen.items()}
-                for layer in placed
+                for layer in given
             },
         )

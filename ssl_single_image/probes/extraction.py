@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_single_image import parallel
-from ssl_single_image.datasets import Split
+from ssl_single_image.datasets import Split, labelling
 from ssl_single_image.keys import unused
 from ssl_single_image.probes import cached, linear
 from ssl_single_image.probes.passes import one_pass, own_part, progress_bar
@@ -30,9 +30,9 @@ class Extracted(NamedTuple):
 
     @property
     def label(self) -> np.ndarray:
-        """Of the test images: (N,) int32, without padding."""
+        """Of the test images, without padding."""
         label = np.asarray(self.test.label)
-        return label[label >= 0]
+        return label[labelling.is_image(label)]
 
 
 class Extractor:
@@ -66,6 +66,6 @@ class Extractor:
             for batch in one_pass(split, self._setup.batch_size, images, self._plan.config.seed):
                 state, _ = self._extract(state, key, own_part(batch))
                 jax.block_until_ready(state.step)
-                bar.update(int((batch.label >= 0).sum()))
+                bar.update(int(labelling.is_image(batch.label).sum()))
             progress.show(bar, {})
         return state.extras["cache"]

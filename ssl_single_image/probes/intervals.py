@@ -32,6 +32,20 @@ def over_repeats(values: Float[np.ndarray, " R"]) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
+def bootstrap(value: float, samples: Float[np.ndarray, " R"]) -> tuple[float, float]:
+    """The basic bootstrap interval of a value: what resamples have above it is counted below, and the reverse.
+
+    An mAP of few images is too high, and that of a resample of them even more so. This interval makes up for it, and
+    plain percentiles do not. docs/notes/probing.md has the coverage of both.
+
+    Args:
+      value: of all images.
+      samples: of each resample; NaN where it is not defined.
+    """
+    low, high = np.nanquantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return 2 * value - float(high), 2 * value - float(low)
+
+
 def paired(difference: Float[np.ndarray, " N"]) -> tuple[float, float]:
     """The interval of the mean of differences, one for each test image, by the normal approximation.
 

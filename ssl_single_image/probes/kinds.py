@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int32, UInt8
+from jaxtyping import Array, Float, Int8, Int32, UInt8
 
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.schema import Section
@@ -23,13 +23,13 @@ class Answers(NamedTuple):
     """What the classifiers on one encoder answered to every test image.
 
     Attributes:
-      places: setting -> layer -> (repeats, N) uint8, see `places`. A kind without settings has the setting "" alone.
+      given: setting -> layer -> (repeats, N, ...), see `answer`. A kind without settings has the setting "" alone.
       features: layer -> features that its classifier was given.
-      label: (N,) int32.
+      label: (N,) int32, or (N, classes) int8 where images have several classes.
       chosen: layer -> name -> number, what a kind chose by itself, such as a penalty.
     """
 
-    places: Mapping[str, Mapping[str, UInt8[np.ndarray, "R N"]]]
+    given: Mapping[str, Mapping[str, np.ndarray]]
     features: Mapping[str, int]
     label: np.ndarray
     chosen: Mapping[str, Mapping[str, float]] = {}
@@ -69,6 +69,7 @@ class Kind:
       max_features: of a layer, where the config asks for no number.
       seeded: whether `seeds` repeats it; a kind that is not has no seed, or draws of its own.
       published: whether it has the published protocol.
+      multi_label: whether it can classify images that have several classes.
       setting: what a setting is, for tables: "labels a class". "": the kind has one only.
       check: refuses a plan that the kind can't carry out, by InputError.
     """
@@ -79,6 +80,7 @@ class Kind:
     max_features: int = 3072
     seeded: bool = True
     published: bool = False
+    multi_label: bool = False
     setting: str = ""
     check: Callable[[Any], None] = _nothing
 
@@ -93,6 +95,13 @@ def places(scores: Float[Array, "B classes"], label: Int32[Array, " B"]) -> UInt
     return jnp.where(hits.any(-1), hits.argmax(-1), BEYOND).astype(jnp.uint8)
 
 
-def all_places(scores: Mapping[str, Float[Array, "B classes"]], label: jax.Array) -> dict[str, jax.Array]:
-    """`places` of every layer."""
-    return {layer: places(each, label) for layer, each in scores.items()}
+def answer(
+    scores: Float[Array, "B classes"], label: Int32[Array, " B"] | Int8[Array, "B classes"]
+) -> UInt8[Array, " B"] | Float[Array, "B classes"]:
+    """What a measure needs of scores: `places`, or the scores themselves where images have several classes."""
+    return places(scores, label) if label.ndim == 1 else scores
+
+
+def all_answers(scores: Mapping[str, Float[Array, "B classes"]], label: jax.Array) -> dict[str, jax.Array]:
+    """`answer` of every layer."""
+    return {layer: answer(each, label) for layer, each in scores.items()}

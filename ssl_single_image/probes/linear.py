@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
-from jaxtyping import Array, Float, Int32, Key, UInt8
+from jaxtyping import Array, Float, Int8, Int32, Key
 
 from ssl_single_image import augment, keys, models
+from ssl_single_image.datasets import labelling
 from ssl_single_image.images import atlas_from_batch
 from ssl_single_image.ops import score_product
 from ssl_single_image.parallel import replicas
-from ssl_single_image.probes import pooling
-from ssl_single_image.probes.kinds import all_places
+from ssl_single_image.probes import losses, pooling
+from ssl_single_image.probes.kinds import all_answers
 from ssl_single_image.types import (
     Batch,
     EncoderSpec,
@@ -46,11 +47,11 @@ class Labelled(NamedTuple):
 
     Attributes:
       features: (N, F), as they were computed.
-      label: (N,) int32; -1 marks padding.
+      label: (N,) int32, or (N, classes) int8 where images have several; -1 marks padding.
     """
 
     features: Float[Array, "N F"]
-    label: Int32[Array, " N"]
+    label: Int32[Array, " N"] | Int8[Array, "N classes"]
 
 
 class Moments(NamedTuple):
@@ -68,12 +69,13 @@ class Setup:
       encoder: the backbone; `size` is the side of the views it is given here.
       pools: layer -> pooling, see `pooling.choose`.
       features: layer -> features after pooling.
-      classes: number of labels.
+      classes: how many there are.
       batch_size: labelled images of one step over all devices.
       optimizer: applied to all heads.
       crop: random training views; None: the central view, as for evaluation.
       test: "centre" is the largest central square. "ten_crop" averages the logits over the corners, the centre and
         their mirror images. These have `size` pixels and are cut from the image as it is.
+      labels: whether an image has one class or several.
       dtype: of the computation, "float32"; tests compare programs in "float64", with JAX's x64 mode.
     """
 
@@ -85,6 +87,7 @@ class Setup:
     optimizer: optax.GradientTransformation
     crop: augment.CropSpec | None = None
     test: str = "centre"
+    labels: labelling.Form = labelling.ONE
     dtype: str = "float32"
 
 
@@ -94,12 +97,12 @@ class Probe(NamedTuple):
     Attributes:
       init: (seed, encoder) -> the state before the first step.
       step: one update of all heads, see `types.Step`.
-      classify: (state, key, inputs) -> layer -> `kinds.places` of all images of `inputs`.
+      classify: (state, key, inputs) -> layer -> `kinds.answer` to all images of `inputs`.
     """
 
     init: Callable[[int, EncoderVariables], State]
     step: Step
-    classify: Callable[..., dict[str, UInt8[Array, " N"]]]
+    classify: Callable[..., dict[str, Array]]
 
 
 def activation_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
@@ -113,7 +116,7 @@ def activation_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
 def published(setup: Setup) -> Probe:
     """Heads trained on views rendered inside the step; `inputs` is a Batch, split over devices.
 
-    Metrics: "LAYER/loss", "LAYER/top1", "LAYER/top5", see `metrics`. Images labelled -1 are padding, which `step`
+    Metrics: "LAYER/loss" and others, see `losses.metrics`. Images labelled -1 are padding, which `step`
     wants none of.
     """
 
@@ -147,7 +150,7 @@ def published(setup: Setup) -> Probe:
             logits = ten_crop(predict, setup.encoder.size, inputs)
         else:
             logits = predict(central_views(inputs, setup.encoder.size))
-        return replicas.gather(all_places(logits, inputs.label), axis_name)
+        return replicas.gather(all_answers(logits, inputs.label), axis_name)
 
     return Probe(init, step, classify)
 
@@ -228,7 +231,7 @@ def heads(params: PyTree, x: Features) -> dict[str, Float[Array, "B classes"]]:
 
 
 def update(
-    setup: Setup, state: State, x: Features, label: Int32[Array, " B"], axis_name: str | None
+    setup: Setup, state: State, x: Features, label: losses.Labels, axis_name: str | None
 ) -> tuple[State, Metrics]:
     """One optimiser update of all heads; metrics are this replica's.
 
@@ -236,9 +239,9 @@ def update(
     """
 
     def loss(params: PyTree) -> tuple[jax.Array, Metrics]:
-        measured = metrics(heads(params, x), label)
-        losses = [value / count for name, (value, count) in measured.items() if name.endswith("/loss")]
-        return jnp.stack(losses).sum(), measured
+        measured = losses.metrics(heads(params, x), label)
+        each = [value / count for name, (value, count) in measured.items() if name.endswith("/loss")]
+        return jnp.stack(each).sum(), measured
 
     grads, measured = jax.grad(loss, has_aux=True)(state.params)
     grads = replicas.mean(grads, axis_name)
@@ -246,24 +249,6 @@ def update(
         updates, opt_state = setup.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), measured
-
-
-def metrics(logits: Mapping[str, Float[Array, "B classes"]], label: Int32[Array, " B"]) -> Metrics:
-    """Cross-entropy, top-1 and top-5 hits of every layer as (sum, count); labels of -1 count nothing.
-
-    With fewer than five classes, top-5 takes as many as there are.
-    """
-    valid = label >= 0
-    count = valid.sum().astype(jnp.float32)
-    result: Metrics = {}
-    for layer, scores in logits.items():
-        losses = optax.softmax_cross_entropy_with_integer_labels(scores, jnp.maximum(label, 0))
-        _, ranked = lax.top_k(scores, min(5, scores.shape[-1]))
-        hits = ranked == label[:, None]
-        values = {"loss": losses, "top1": hits[:, 0], "top5": hits.any(-1)}
-        for name, value in values.items():
-            result[f"{layer}/{name}"] = (jnp.where(valid, value.astype(losses.dtype), 0.0).sum(), count)
-    return result
 
 
 def ten_crop(

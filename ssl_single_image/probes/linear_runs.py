@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from ssl_single_image import parallel
+from ssl_single_image.datasets import labelling
 from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.probes import cached, linear
 from ssl_single_image.probes.extraction import Extracted, Extractor
@@ -56,8 +57,8 @@ class Cached:
                 losses = _losses(metrics, loaded.name, epoch)
                 bar.update(rows)
             progress.show(bar, losses)
-        placed = jax.device_get(self._classify(state, unused(), found.test))
-        return {layer: each[: len(found.label)] for layer, each in placed.items()}
+        given = jax.device_get(self._classify(state, unused(), found.test))
+        return {layer: each[: len(found.label)] for layer, each in given.items()}
 
 
 class Published:
@@ -73,8 +74,8 @@ class Published:
         config, repeats = self._plan.config, []
         for seed in range(config.seed, config.seed + config.seeds):
             state = self._fit(loaded.name, self._probe.init(seed, loaded.encoder), seed)
-            placed, label = self._test(loaded.name, state)
-            repeats.append(placed)
+            given, label = self._test(loaded.name, state)
+            repeats.append(given)
         return answers(self._setup, repeats, label)
 
     def _fit(self, name: str, state: State, seed: int) -> State:
@@ -95,13 +96,13 @@ class Published:
         return state
 
     def _test(self, name: str, state: State) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Layer -> places (N,) of the test images, and their labels (N,)."""
+        """Layer -> answers (N, ...) to the test images, and their labels."""
         plan, parts, labels = self._plan, [], []
         with progress_bar(plan.test_images, f"{name}: test") as bar:
             for batch in one_pass(plan.data.test, self._setup.batch_size, plan.test_images, plan.config.seed):
-                placed = jax.device_get(self._classify(state, unused(), own_part(batch)))
-                valid = batch.label >= 0
-                parts.append({layer: each[valid] for layer, each in placed.items()})
+                given = jax.device_get(self._classify(state, unused(), own_part(batch)))
+                valid = labelling.is_image(batch.label)
+                parts.append({layer: each[valid] for layer, each in given.items()})
                 labels.append(batch.label[valid])
                 bar.update(int(valid.sum()))
             progress.show(bar, {})
@@ -111,7 +112,7 @@ class Published:
 
 
 def answers(setup: linear.Setup, repeats: list[dict[str, np.ndarray]], label: np.ndarray) -> Answers:
-    """Answers of a kind without settings, from layer -> places (N,) of every repeat."""
+    """Answers of a kind without settings, from layer -> answers (N, ...) of every repeat."""
     stacked = {layer: np.stack([one[layer] for one in repeats]) for layer in setup.features}
     return Answers({"": stacked}, setup.features, label)
 
@@ -133,4 +134,4 @@ def _losses(metrics: Mapping[str, tuple[jax.Array, jax.Array]], name: str, epoch
     return losses
 
 
-KIND = Kind(make, "linear probes", published=True)
+KIND = Kind(make, "linear probes", published=True, multi_label=True)

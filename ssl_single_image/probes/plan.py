@@ -65,6 +65,12 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
     """
     if len(data.classes) < 2:
         raise InputError(f"data set {data.name}: has {len(data.classes)} class; a probe needs two or more")
+    kind = registry.find(config.kind)
+    if data.labels.several and not kind.multi_label:
+        able = ", ".join(name for name, one in registry.KINDS.items() if one.multi_label)
+        raise InputError(
+            f"kind = {config.kind!r}: images of {data.name} have several labels each, which only {able} can take"
+        )
     train = _limit(config.train_images, len(data.train))
     if config.batch_size > train:
         raise InputError(f"batch_size = {config.batch_size}: there are only {train} training images")
@@ -75,7 +81,7 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
     if config.test == "ten_crop":
         _check_ten_crop(data, size)
     specs = [dataclasses.replace(loaded.encoder.spec, size=size) for loaded in encoders]
-    make = functools.partial(_setup, config, len(data.classes), train // config.batch_size)
+    make = functools.partial(_setup, config, data, train // config.batch_size)
     distinct = {repr(spec): make(spec) for spec in specs}
     plan = ProbePlan(
         config=config,
@@ -85,11 +91,11 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
         train_images=train,
         test_images=_limit(config.test_images, len(data.test)),
     )
-    registry.find(config.kind).check(plan)
+    kind.check(plan)
     return plan
 
 
-def _setup(config: ProbeConfig, classes: int, steps: int, spec: EncoderSpec) -> linear.Setup:
+def _setup(config: ProbeConfig, data: LabelledSet, steps: int, spec: EncoderSpec) -> linear.Setup:
     models.encoder_spec(spec.backbone, spec.options, spec.size)  # refuses a size that is too small
     shapes = _selected(linear.activation_shapes(spec), config.layers, spec)
     pools = pooling.choose(shapes, config.pooling, config.most_features)
@@ -99,11 +105,12 @@ def _setup(config: ProbeConfig, classes: int, steps: int, spec: EncoderSpec) -> 
         encoder=spec,
         pools=pools,
         features={layer: pooling.features(pool, shapes[layer]) for layer, pool in pools.items()},
-        classes=classes,
+        classes=len(data.classes),
         batch_size=config.batch_size,
         optimizer=optim.make_optimizer(config.optimizer, schedule),
         crop=crop,
         test=config.test,
+        labels=data.labels,
     )
 
 

@@ -1,7 +1,8 @@
 """Ridge probes: linear classifiers in closed form, the quick first look at an encoder.
 
-The targets are the labels as one-hot vectors, less the share of each class. A part of the training images is held out
-to choose the penalty. The classifier is then fitted to all of them.
+The targets are 1 for a class that an image has and 0 for another, less the share of the class. Where images have
+several classes, an image that a class ignores has its share as target: it draws the scores neither up nor down. A part
+of the training images is held out to choose the penalty. The classifier is then fitted to all of them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.linalg import cho_factor, cho_solve
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ssl_single_image import augment
+from ssl_single_image.datasets import labelling
 from ssl_single_image.errors import InputError
-from ssl_single_image.probes import linear
+from ssl_single_image.probes import linear, losses, precision
 from ssl_single_image.probes.blocks import over_blocks, sum_over_blocks
 from ssl_single_image.probes.closed import Closed, Outcome
-from ssl_single_image.probes.kinds import Kind, places
+from ssl_single_image.probes.kinds import Kind, answer
 from ssl_single_image.schema import Section, Within
 
 if TYPE_CHECKING:
@@ -78,11 +80,12 @@ def classify(
     """Fits a classifier to `images` training images, the rest of the rows are padding; see `closed.Classify`."""
     weights, penalty, score = fit(setup, options, images, train, key, statistics)
 
-    def place(block: linear.Labelled) -> jax.Array:
-        return places(_scores(weights, linear.normalise(block.features, *statistics)), block.label)
+    def given(block: linear.Labelled) -> jax.Array:
+        return answer(_scores(weights, linear.normalise(block.features, *statistics)), block.label)
 
-    placed = over_blocks(place, test, setup.batch_size)
-    return Outcome(placed[None, None], {"penalty": penalty, "held_out_top1": 100 * score})
+    held_out = "held_out_mAP" if setup.labels.several else "held_out_top1"
+    answers = over_blocks(given, test, setup.batch_size)
+    return Outcome(answers[None, None], {"penalty": penalty, held_out: 100 * score})
 
 
 def fit(
@@ -93,20 +96,22 @@ def fit(
     key: jax.Array,
     statistics: linear.Moments,
 ) -> tuple[Weights, Float[Array, ""], Float[Array, ""]]:
-    """The classifier, its penalty, and the share of held-out images that it classified correctly with that penalty.
+    """The classifier, its penalty, and what that penalty reached on held-out images: accuracy or mAP, in [0, 1].
 
-    Of penalties that do equally well the largest is taken.
+    All classes have one penalty. Of penalties that do equally well the largest is taken.
     """
     held = min(max(1, round(options.held_out * images)), images - 1)
     rows = augment.permute_index(key, jnp.arange(held, dtype=jnp.uint32), images).astype(jnp.int32)
     apart = linear.Labelled(train.features[rows], train.label[rows])
-    share = jax.nn.one_hot(train.label, setup.classes).sum(0) / images  # padding is of no class
+    has, counts = classes_of(train.label, setup.classes)
+    kind = statistics.mean.dtype
+    share = has.astype(kind).sum(0) / jnp.maximum(counts.sum(0), 1).astype(kind)
 
     def sums(block: linear.Labelled) -> Sums:
-        valid = (block.label >= 0)[:, None]
+        valid = labelling.is_image(block.label)[:, None]
         x = jnp.where(valid, linear.normalise(block.features, *statistics), 0)
-        target = jnp.where(valid, jax.nn.one_hot(block.label, setup.classes, dtype=x.dtype) - share[None], 0)
-        return Sums(x.T @ x, x.T @ target)
+        has, counts = classes_of(block.label, setup.classes)
+        return Sums(x.T @ x, x.T @ jnp.where(counts, has.astype(x.dtype) - share[None], 0))
 
     everything = sum_over_blocks(sums, train, setup.batch_size)
     kept = jax.tree.map(jnp.subtract, everything, sums(apart))
@@ -114,12 +119,26 @@ def fit(
 
     def score(penalty: jax.Array) -> jax.Array:
         weights = _solve(kept, penalty * (images - held), share)
-        return (_scores(weights, x).argmax(-1) == apart.label).mean(dtype=x.dtype)
+        scores = _scores(weights, x)
+        if setup.labels.several:
+            return precision.mean(scores, *classes_of(apart.label, setup.classes))
+        return (scores.argmax(-1) == apart.label).mean(dtype=x.dtype)
 
     penalties = jnp.asarray(sorted(options.penalties, reverse=True), x.dtype)
     scores = lax.map(score, penalties)
     best = scores.argmax()
     return _solve(everything, penalties[best] * images, share), penalties[best], scores[best]
+
+
+def classes_of(
+    label: losses.Labels, classes: int
+) -> tuple[Bool[Array, "B classes"], Bool[Array, "B classes"]]:
+    """Whether an image has each class, and whether it counts for it: padding and ignored images do not."""
+    if label.ndim == 2:
+        has = label == labelling.PRESENT
+        return has, has | (label == labelling.ABSENT)
+    has = label[:, None] == jnp.arange(classes, dtype=label.dtype)[None]
+    return has, jnp.broadcast_to((label >= 0)[:, None], has.shape)
 
 
 def _solve(sums: Sums, penalty: jax.Array, share: jax.Array) -> Weights:
@@ -131,4 +150,4 @@ def _scores(weights: Weights, x: Float[Array, "B F"]) -> Float[Array, "B classes
     return x @ weights.kernel + weights.bias[None]
 
 
-KIND = Kind(make, "ridge probes", options=Options)
+KIND = Kind(make, "ridge probes", options=Options, multi_label=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from ssl_single_image import probes
 from ssl_single_image.datasets import base
-from ssl_single_image.probes import linear, statistics, summary
+from ssl_single_image.probes import linear, measures, statistics, summary
 from ssl_single_image.probes.plan import ProbePlan
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import EncoderSpec
@@ -22,11 +20,11 @@ def run(plan: ProbePlan) -> dict[str, Any]:
     """Measures all layers of all encoders; the same numbers whenever it is called again.
 
     Returns:
-      What `probe.json` holds. "chance" is the accuracy, in percent, of always naming the most frequent class of the
-      test images: 100 / classes where they are balanced.
+      What `probe.json` holds. "chance" is what the measure gives, in percent, to answers that do not depend on the
+      image.
 
     Raises:
-      InputError: an encoder's features, or a probe's loss, are not finite.
+      InputError: an encoder's features, or a probe's loss, are not finite; or what is measured is not defined.
     """
     kind, classes = probes.find(plan.config.kind), len(plan.data.classes)
     answers = _answers(kind, plan)
@@ -42,15 +40,16 @@ def run(plan: ProbePlan) -> dict[str, Any]:
         for loaded, setup, one in zip(plan.encoders, plan.setups, answers, strict=True)
     ]
     _add_gains(plan, results, answers)
-    labels = np.bincount(answers[0].label, minlength=classes)
+    measure = measures.of(answers[0].label)
     return {
         "dataset": plan.data.name,
         "kind": plan.config.kind,
         "title": kind.title,
         "setting": kind.setting,
+        "measure": measure.name,
         "protocol": plan.config.protocol,
         "classes": classes,
-        "chance": 100 * float(labels.max()) / float(labels.sum()),
+        "chance": measure.chance(answers[0].label, classes),
         "train_images": plan.train_images,
         "test_images": plan.test_images,
         "size": plan.setups[0].encoder.size,

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image import augment, models, parallel
+from ssl_single_image.datasets import labelling
 from ssl_single_image.keys import unused
 from ssl_single_image.parallel import replicas
 from ssl_single_image.probes import linear
@@ -46,7 +47,7 @@ class Recomputed:
             def batches() -> Iterable[Batch]:
                 for batch in one_pass(plan.data.train, self._setup.batch_size, images, plan.config.seed):
                     yield own_part(batch)
-                    bar.update(int((batch.label >= 0).sum()))
+                    bar.update(int(labelling.is_image(batch.label).sum()))
 
             return recompute(loaded.encoder, batches, self._step)
 
@@ -99,7 +100,7 @@ def add(
     views = linear.central_views(inputs, spec.size).astype(setup.dtype)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     entering = models.norm_inputs(network, variables, augment.normalise(views, spec.mean, spec.std))
-    valid = inputs.label >= 0
+    valid = labelling.is_image(inputs.label)
     count = replicas.total(valid.sum().astype(jnp.float32), axis_name)
     images = state.extras["images"] + count
     share = count / images

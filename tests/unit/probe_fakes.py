@@ -68,8 +68,5 @@ def striped(count: int, side: int = SIDE, seed: int = 0) -> Batch:
 def labelled(train: int = 60, test: int = 22, side: int = SIDE) -> LabelledSet:
     """`striped` images as a labelled set."""
     splits = [striped(count, side, seed) for seed, count in enumerate((train, test))]
-    return LabelledSet(
-        "stripes",
-        ("a", "b", "c"),
-        *(MemorySplit(*map(np.asarray, (s.image, s.label, s.extent))) for s in splits),
-    )
+    held = [MemorySplit(*map(np.asarray, (s.image, s.label, s.extent))) for s in splits]
+    return LabelledSet("stripes", ("a", "b", "c"), held[0], held[1])

@@ -61,7 +61,7 @@ def test_ridge_is_that_of_scikit_learn(padding):
     assert float(penalty) == 0.3
     np.testing.assert_allclose(weights.kernel, reference.coef_.T, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(weights.bias, target.mean(0), rtol=1e-12)
-    placed = ridge.classify(make_setup(), options, kept, train, test, key, statistics).places[0, 0]
+    placed = ridge.classify(make_setup(), options, kept, train, test, key, statistics).given[0, 0]
     predicted = (reference.predict(z[TOTAL:]) + target.mean(0)).argmax(1)
     np.testing.assert_array_equal(np.asarray(placed) == 0, predicted == label[TOTAL:])
     assert 0.5 < (np.asarray(placed) == 0).mean() < 1
@@ -107,7 +107,7 @@ def test_neighbours_vote_as_in_scikit_learn(neighbours, padding):
         neighbours, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
     ).fit(x[:kept], label[:kept])
     hits = reference.predict(x[TOTAL:]) == label[TOTAL:]
-    np.testing.assert_array_equal(np.asarray(outcome.places[0, 0]) == 0, hits)
+    np.testing.assert_array_equal(np.asarray(outcome.given[0, 0]) == 0, hits)
     assert 0.4 < hits.mean() < 1
 
 
@@ -118,7 +118,7 @@ def test_few_shots_are_ridge_on_the_drawn_images():
     options = fewshot.Options(shots=(2, 5), draws=3, penalty=0.1)
     key = jax.random.key(4)
     outcome = fewshot.classify(make_setup(), options, train, test, key, statistics)
-    assert outcome.places.shape == (2, 3, TOTAL)
+    assert outcome.given.shape == (2, 3, TOTAL)
     z = standardised(x, statistics)
     for number, count in enumerate(options.shots):
         for draw in range(3):
@@ -128,7 +128,7 @@ def test_few_shots_are_ridge_on_the_drawn_images():
             target = np.eye(CLASSES)[label[rows]] - 1 / CLASSES
             reference = Ridge(alpha=penalty, fit_intercept=False).fit(z[rows], target)
             hits = reference.predict(z[TOTAL:]).argmax(1) == label[TOTAL:]
-            np.testing.assert_array_equal(np.asarray(outcome.places[number, draw]) == 0, hits)
+            np.testing.assert_array_equal(np.asarray(outcome.given[number, draw]) == 0, hits)
 
 
 def test_draws_are_of_each_class_without_repetition_and_grow():

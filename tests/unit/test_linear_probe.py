@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from ssl_single_image import augment, models, parallel
 from ssl_single_image.datasets.base import numpy_batch
-from ssl_single_image.probes import cached, linear, pooling
+from ssl_single_image.probes import cached, linear, losses, pooling
 from ssl_single_image.types import Batch, EncoderSpec, InputError
 
 NO_ENCODER: Any = None  # probes of stored features start without one
@@ -106,7 +106,7 @@ def test_normalise_is_batch_norm():
 
 def test_metrics_count_hits_and_skip_padding():
     scores = jnp.asarray([[9, 8, 7, 6, 5, 4, 3.0], [0, 1, 2, 3, 4, 5, 6], [1, 0, 0, 0, 0, 0, 0]])
-    measured = linear.metrics({"conv1": scores}, jnp.asarray([0, 2, -1]))
+    measured = losses.metrics({"conv1": scores}, jnp.asarray([0, 2, -1]))
     assert [float(v) for v in measured["conv1/top1"]] == [1, 2]
     assert [float(v) for v in measured["conv1/top5"]] == [2, 2]
     log_p = np.log(np.exp(scores[:2]) / np.exp(scores[:2]).sum(-1, keepdims=True))
@@ -114,7 +114,7 @@ def test_metrics_count_hits_and_skip_padding():
 
 
 def test_top5_of_few_classes_takes_all():
-    measured = linear.metrics({"a": jnp.asarray([[0.0, 1, 2]])}, jnp.asarray([0]))
+    measured = losses.metrics({"a": jnp.asarray([[0.0, 1, 2]])}, jnp.asarray([0]))
     assert float(measured["a/top1"][0]) == 0
     assert float(measured["a/top5"][0]) == 1
 
@@ -271,7 +271,7 @@ def test_an_epoch_visits_every_image_once():
     cache = cached.Cache({"a": jnp.asarray(x)}, jnp.arange(20, dtype=jnp.int32) % 3)
     _, state, measured = fit_cached(setup, cache, 20, 1)
     logits = linear.heads(state.params, linear.standardise(state, cache.features))
-    whole = linear.metrics(logits, cache.label)
+    whole = losses.metrics(logits, cache.label)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), measured, whole)
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from ssl_single_image.analysis import tables
+from ssl_single_image.analysis import spreadsheet, tables
 
 
 def result(checkpoint: str, *top1: float, step: int = 0, backbone: str = "cifar32") -> dict:
@@ -65,7 +65,7 @@ def test_layers_come_in_order_of_depth():
 
 def test_csv_has_a_line_a_layer():
     rows = list(
-        csv.DictReader(io.StringIO(tables.to_csv([probe(result("a,b", 50.0, 40.0), result("c", 45.0))])))
+        csv.DictReader(io.StringIO(spreadsheet.to_csv([probe(result("a,b", 50.0, 40.0), result("c", 45.0))])))
     )
     assert [(row["checkpoint"], row["layer"], float(row["top1"])) for row in rows] == [
         ("a,b", "conv1", 50.0),
@@ -83,7 +83,7 @@ def test_tables_name_the_kind_of_probe():
     assert tables.setting(nearest).startswith("cifar10: nearest-neighbour probes, cached protocol, ")
     assert tables.title(probe(kind="two_layer")) == "Two layer probes"  # of a kind that left no title
     assert tables.title(probe()) == "Linear probes"
-    (row,) = csv.DictReader(io.StringIO(tables.to_csv([nearest])))
+    (row,) = csv.DictReader(io.StringIO(spreadsheet.to_csv([nearest])))
     assert row["kind"] == "nearest"
 
 
@@ -200,7 +200,7 @@ def test_accuracies_stand_with_half_of_their_interval():
     assert "top-1 accuracy, % ± half of the 95 % interval" in text
     assert "| 60.0 ±1.0 | 40.0 ±4.0 |" in text  # the wider one: draws vary more than test images
     assert "±" not in tables.markdown(one, "top5")
-    (first, second) = csv.DictReader(io.StringIO(tables.to_csv([one])))
+    (first, second) = csv.DictReader(io.StringIO(spreadsheet.to_csv([one])))
     assert (float(first["low"]), float(first["high"])) == (59.0, 61.0)
     assert second["setting"] == ""
 
@@ -213,7 +213,7 @@ def test_each_setting_has_a_table():
     assert "accuracy, % ± half of the 95 % interval, 1 labels a class" in one
     assert "30.0 ±1.0" in one
     assert "50.0 ±1.0" in ten
-    assert [row["setting"] for row in csv.DictReader(io.StringIO(tables.to_csv([few])))] == ["1", "10"]
+    assert [row["setting"] for row in csv.DictReader(io.StringIO(spreadsheet.to_csv([few])))] == ["1", "10"]
 
 
 def test_gains_that_were_paired_by_image_are_kept():

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssl_single_image.analysis import measured
 from ssl_single_image.errors import InputError
 
 NUMBER = (int, float)
@@ -21,6 +22,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 OPTIONAL: dict[str, type | tuple[type, ...]] = {
     "kind": str,
+    "measure": str,
     "title": str,
     "setting": str,
     "config": dict,
@@ -32,15 +34,14 @@ RESULT_FIELDS: dict[str, type | tuple[type, ...]] = {
     "backbone": str,
     "layers": dict,
 }
-LAYER_FIELDS = ("top1", "top5", "features")
-"""What a report needs of `probe.json`, of each of its results and of each layer."""
+"""What a report needs of `probe.json`, and of each of its results."""
 
 
 def read_probe(path: Path) -> dict[str, Any]:
     """The results in a `probe.json`.
 
     Raises:
-      InputError: it can't be read, lacks something, or holds what is no accuracy.
+      InputError: it can't be read, lacks something, or holds what is no number that it could have measured.
     """
     try:
         probe = json.loads(path.read_text())
@@ -48,23 +49,30 @@ def read_probe(path: Path) -> dict[str, Any]:
         _fields(probe, OPTIONAL, needed=False)
         _classes(probe.get("data", {}).get("classes", []))
         for result in probe["results"]:
-            _result(result)
+            _result(result, _measure(probe))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: can't be read ({type(error).__name__}: {error})") from error
     return probe
 
 
-def _result(result: Mapping[str, Any]) -> None:
+def _measure(probe: Mapping[str, Any]) -> measured.Measure:
+    name = measured.name(probe)
+    if name not in measured.MEASURES:
+        raise ValueError(f"measure is {name!r}")
+    return measured.of(probe)
+
+
+def _result(result: Mapping[str, Any], measure: measured.Measure) -> None:
     _fields(result, RESULT_FIELDS)
     if "crops" in result:
         expect(result["crops"], int, "crops")
     for values in result["layers"].values():
-        for field in LAYER_FIELDS:
+        for field in (measure.main, measure.second, "features"):
             expect(values[field], NUMBER, field)
         _measured(values)
         for setting in values.get("settings", {}).values():
-            expect(setting["top1"], NUMBER, "top1")
-            expect(setting["top5"], NUMBER, "top5")
+            for field in (measure.main, measure.second):
+                expect(setting[field], NUMBER, field)
             _measured(setting)
     for gain in result.get("gains", {}).values():
         expect(gain["points"], NUMBER, "points")

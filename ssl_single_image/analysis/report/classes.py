@@ -1,4 +1,4 @@
-"""Accuracy by class and layer of one result, as a table whose cells are shaded."""
+"""Accuracy or average precision by class and layer of one result, as a table whose cells are shaded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssl_single_image.analysis import tables
 LEVELS = 20
 """Shades of the map: one for every five percent."""
 MOST = 120
-"""Classes that are all shown; of more, the EXTREMES with the highest and the lowest accuracy."""
+"""Classes that are all shown; of more, the EXTREMES with the highest and the lowest values."""
 EXTREMES = 25
 COLOURS = "Blues"
 """Matplotlib's colour map: light is low."""
@@ -40,7 +40,7 @@ def heat(probe: tables.Probe, result: Mapping[str, Any]) -> dict[str, Any] | Non
 
     Returns:
       "name", "layers", "rows" of {"name", "cells"} and "left_out", the number of classes not shown; None where the
-      result has no accuracies by class.
+      result has no values by class.
     """
     layers = [
         layer for layer in tables.layers({"results": [result]}) if result["layers"][layer].get("per_class")

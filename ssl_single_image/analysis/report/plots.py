@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssl_single_image.analysis import history, panels, tables
+from ssl_single_image.analysis import history, measured, panels, tables
 from ssl_single_image.analysis.colours import COLOURS
 from ssl_single_image.errors import InputError
 
@@ -158,21 +158,21 @@ def _thinned(values: Sequence[Any]) -> list[Any]:
 
 
 def accuracy(probe: tables.Probe) -> list[Plot]:
-    """Top-1 accuracy against depth, one line a result, untrained networks dashed."""
-    columns = tables.layers(probe)
+    """Accuracy or mAP against depth, one line a result, untrained networks dashed."""
+    columns, measure = tables.layers(probe), measured.of(probe)
     lines = []
     for result in probe["results"]:
         layers = [layer for layer in columns if layer in result["layers"]]
         values = [result["layers"][layer] for layer in layers]
         label = f"{result['checkpoint']} (step {result['step']:,})"
-        lines.append(_measured(label, layers, values, tables.is_random(result)))
+        lines.append(_measured(measure, label, layers, values, tables.is_random(result)))
     title = f"{tables.title(probe)} on {probe['dataset']}; chance {probe['chance']:.1f} %"
-    return [Plot(title, "layer", "top-1 accuracy, %", lines, columns)] if lines else []
+    return [Plot(title, "layer", measure.axis, lines, columns)] if lines else []
 
 
 def by_crops(probe: tables.Probe) -> list[Plot]:
-    """Top-1 accuracy against crops seen: a plot for each run that was probed at several checkpoints."""
-    drawn = []
+    """Accuracy or mAP against crops seen: a plot for each run that was probed at several checkpoints."""
+    drawn, measure = [], measured.of(probe)
     for run, results in history.runs(probe).items():
         lines = []
         untrained = tables.untrained_of(probe, results[0])
@@ -180,12 +180,12 @@ def by_crops(probe: tables.Probe) -> list[Plot]:
             seen = [result for result in results if layer in result["layers"]]
             values = [result["layers"][layer] for result in seen]
             crops = [result["crops"] for result in seen]
-            lines.append(_measured(layer, crops, values))
+            lines.append(_measured(measure, layer, crops, values))
             if untrained and crops:
-                base = sum(other[layer]["top1"] for other in untrained) / len(untrained)
+                base = sum(other[layer][measure.main] for other in untrained) / len(untrained)
                 ends = [crops[0], crops[-1]]
                 lines.append(Line(f"{layer}{UNTRAINED}", ends, [base, base], dashed=True))
-        drawn.append(Plot(f"{run} on {probe['dataset']}", "crops seen", "top-1 accuracy, %", lines))
+        drawn.append(Plot(f"{run} on {probe['dataset']}", "crops seen", measure.axis, lines))
     return drawn
 
 
@@ -203,9 +203,13 @@ def curves(rows: Sequence[Mapping[str, float]]) -> list[Plot]:
 
 
 def _measured(
-    label: str, x: Sequence[float | str], values: Sequence[Mapping[str, Any]], dashed: bool = False
+    measure: measured.Measure,
+    label: str,
+    x: Sequence[float | str],
+    values: Sequence[Mapping[str, Any]],
+    dashed: bool = False,
 ) -> Line:
-    """A line of accuracies; with intervals where all of them have one."""
+    """A line of what was measured; with intervals where all of them have one."""
     known = all("interval" in value for value in values)
     low, high = ([value["interval"][end] for value in values] if known else [] for end in (0, 1))
-    return Line(label, x, [value["top1"] for value in values], low, high, dashed)
+    return Line(label, x, [value[measure.main] for value in values], low, high, dashed)

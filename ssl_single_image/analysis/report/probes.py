@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ssl_single_image.analysis import figures, history, paper, tables
+from ssl_single_image.analysis import figures, history, measured, paper, spreadsheet, tables
 from ssl_single_image.analysis.report import checks, classes, origins, plots, provenance, words
 from ssl_single_image.analysis.report.context import Context, Workdir, uri
 
@@ -36,7 +36,7 @@ def show(context: Context, found: Sequence[tuple[Workdir, dict[str, Any]]]) -> d
         sections.append(_section(context, probe, number, workdirs) | {"name": _name(probe, merged)})
     contents = {
         "md": "\n".join(tables.full_markdown(probe) for probe in merged),
-        "csv": tables.to_csv(merged),
+        "csv": spreadsheet.to_csv(merged),
         "json": json.dumps(merged, indent=2) + "\n",
     }
     for suffix, content in contents.items():
@@ -66,8 +66,9 @@ def _name(probe: tables.Probe, merged: Sequence[tables.Probe]) -> str:
 def _section(
     context: Context, probe: tables.Probe, number: int, workdirs: Sequence[Workdir]
 ) -> dict[str, Any]:
-    metrics = ["top1", "top5"] if probe["classes"] > 5 else ["top1"]
-    shown = [accuracy_table(one, metric) for one in tables.by_setting(probe) for metric in metrics]
+    measure = measured.of(probe)
+    metrics = measure.fields(probe["classes"])
+    shown = [measured_table(one, metric) for one in tables.by_setting(probe) for metric in metrics]
     difference = tables.gains(probe)
     if difference is not None:
         shown.append(gain_table(difference))
@@ -75,12 +76,12 @@ def _section(
         context.picture(
             f"probe-{number}.png",
             figures.accuracy(probe),
-            "Top-1 accuracy of every checkpoint, layer by layer.",
+            f"{measure.heading(measure.main)} of every checkpoint, layer by layer.",
             lambda: plots.accuracy(probe),
         )
     ]
     if drawn := history.picture(probe):
-        caption = "Top-1 accuracy against crops seen; bars are 95 % intervals."
+        caption = f"{measure.heading(measure.main)} against crops seen; bars are 95 % intervals."
         pictures.append(
             context.picture(f"history-{number}.png", drawn, caption, lambda: plots.by_crops(probe))
         )
@@ -90,16 +91,19 @@ def _section(
         "words": words.summary(probe),
         "tables": shown,
         "pictures": pictures,
+        "by_class": {"title": measure.by_class, "head": measure.of_class},
         "maps": [one for one in maps if one is not None],
         "provenance": [provenance.describe(context, one) for one in workdirs],
     }
 
 
-def accuracy_table(probe: tables.Probe, metric: str) -> dict[str, Any]:
-    """A table of accuracies: groups of rows, the best of each column marked, chance, and the paper's rows."""
+def measured_table(probe: tables.Probe, metric: str) -> dict[str, Any]:
+    """A table of what was measured: groups of rows, the best of each column marked, chance, and the paper's rows."""
+    measure = measured.of(probe)
+    main = metric == measure.main
     header, rows = tables.grid(probe, metric)
     best = {column: tables.best_rows(rows, column) for column in range(2, len(header))}
-    halves = tables.half_widths(probe) if metric == "top1" else [[None] * len(header)] * len(rows)
+    halves = tables.half_widths(probe) if main else [[None] * len(header)] * len(rows)
     body = [
         [
             cell(value, number in best.get(column, ()), halves[number][column])
@@ -107,11 +111,9 @@ def accuracy_table(probe: tables.Probe, metric: str) -> dict[str, Any]:
         ]
         for number, row in enumerate(rows)
     ]
-    chance = ["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)] if metric == "top1" else []
-    caption = (
-        f"{tables.NAMES[metric].capitalize()} accuracy, %{tables.widths(probe, metric)}{tables.shots(probe)}:"
-    )
-    published = _published(probe, header[2:]) if metric == "top1" and not probe.get("shown") else None
+    chance = ["chance", "", *[f"{probe['chance']:.1f}"] * (len(header) - 2)] if main else []
+    caption = f"{measure.heading(metric)}, %{tables.widths(probe, metric)}{tables.shots(probe)}:"
+    published = _published(probe, header[2:]) if main and not probe.get("shown") else None
     return {
         "header": header,
         "groups": _groups(probe, body),
@@ -131,7 +133,9 @@ def gain_table(difference: tables.Probe) -> dict[str, Any]:
         ]
         for row, halves in zip(rows, tables.half_widths(difference), strict=True)
     ]
-    caption = f"{tables.GAINS.capitalize()}{tables.widths(difference)}:"
+    measure = measured.of(difference)
+    named = measure.names[measure.main]
+    caption = f"{tables.GAINS.capitalize()} {named}{tables.widths(difference)}:"
     return {
         "header": header,
         "groups": _groups(difference, body),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ssl_single_image.analysis import tables
+from ssl_single_image.analysis import measured, tables
 from ssl_single_image.analysis.report import origins
 
 METHOD = (
@@ -16,7 +16,7 @@ NOTHING_TRAINED = "Only untrained networks were probed."
 
 
 def summary(probe: tables.Probe) -> list[str]:
-    """Sentences on each trained result against its untrained network, and on the highest accuracy.
+    """Sentences on each trained result against its untrained network, and on the highest accuracy or mAP.
 
     Of a run that was probed at several checkpoints, the newest is told.
     """
@@ -101,16 +101,15 @@ def _shots(probe: tables.Probe, result: Mapping[str, Any]) -> str:
 
 
 def highest(probe: tables.Probe) -> str:
-    """The highest top-1 accuracy of the table with its interval; "" where there are not several to choose from."""
+    """The highest accuracy or mAP of the table with its interval; "" where there are not several to choose from."""
+    measure = measured.of(probe)
     found = [
-        (values["top1"], layer, result["checkpoint"], values.get("interval"))
+        (values[measure.main], layer, result["checkpoint"], values.get("interval"))
         for result in probe["results"]
         for layer, values in result["layers"].items()
     ]
     if len(found) < 2:
         return ""
-    top1, layer, name, interval = max(found, key=lambda one: one[0])
+    value, layer, name, interval = max(found, key=lambda one: one[0])
     ends = f", 95 % interval {interval[0]:.1f} to {interval[1]:.1f}" if interval else ""
-    return (
-        f"The highest accuracy is {top1:.1f} % ({layer} of {name}{ends}); chance is {probe['chance']:.1f} %."
-    )
+    return f"The highest {measure.word} is {value:.1f} % ({layer} of {name}{ends}); chance is {probe['chance']:.1f} %."
