@@ -18,7 +18,7 @@ CLASSES = ("red", "green", "blue", "none")
 
 
 def example(rng: np.random.Generator, side: int = SIDE) -> tuple[np.ndarray, list[int], list[int]]:
-    """Noise, brighter in the channels of its classes: pixels, labels, and those of them that are certain.
+    """Noise in a random tint, brighter in the channels of its classes: pixels, labels, and those of them that are certain.
 
     One image in eight has its last class by a difficult object alone, which is hardly to be seen. No image is of the
     last class.
@@ -26,7 +26,7 @@ def example(rng: np.random.Generator, side: int = SIDE) -> tuple[np.ndarray, lis
     present = np.flatnonzero(rng.random(3) < 0.4)
     doubtful = bool(len(present)) and rng.random() < 0.25
     certain = present[:-1] if doubtful else present
-    pixels = rng.normal(90, 35, (side, side, 3))
+    pixels = rng.normal(90, 35, (side, side, 3)) + rng.normal(0, 14, 3)
     pixels[..., certain] += 28
     return pixels.clip(0, 255).astype(np.uint8), present.tolist(), certain.tolist()
 
@@ -63,9 +63,9 @@ def write(
       labels: features with sets of classes, the second without difficult ones; "label" has the first class instead.
     """
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    class Made(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
         VERSION = tfds.core.Version("1.0.0")
-        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config)] if config else []  # noqa: RUF012
+        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=config)] if config else []
 
         def _info(self) -> tfds.core.DatasetInfo:
             one = tfds.features.ClassLabel(names=CLASSES)
@@ -93,6 +93,6 @@ def write(
                     given["label"] = present[0] if present else 3
                 yield number, {"image": out.getvalue(), "objects": [], **given}
 
-    Builder.name = name
-    builder = Builder(data_dir=folder, file_format="array_record", **({"config": config} if config else {}))
+    Made.name = name
+    builder = Made(data_dir=folder, file_format="array_record", **({"config": config} if config else {}))
     builder.download_and_prepare(file_format="array_record")

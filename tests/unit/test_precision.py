@@ -76,7 +76,9 @@ def test_weights_are_repetitions_of_images():
     ranking = precision.rank(scores[:, 0], label[:, 0])
     assert ranking is not None
     repeated = unweighted(np.repeat(scores[:, 0], times), np.repeat(label[:, 0], times))[0]
-    assert precision.average(ranking, times[:, None].astype(np.float32))[0] == pytest.approx(repeated, abs=1e-6)
+    assert precision.average(ranking, times[:, None].astype(np.float32))[0] == pytest.approx(
+        repeated, abs=1e-6
+    )
     assert np.isnan(precision.average(ranking, np.zeros((60, 1), np.float32))).all()
 
 
@@ -152,7 +154,10 @@ def test_gains_are_paired_by_image_and_averaged_over_untrained_networks():
     low, high = gain["interval"]
     assert 0 < low < gain["points"] < high
     assert high - low < 0.5 * (values[0]["interval"][1] - values[0]["interval"][0])
-    assert summary.gains(answers(scores), [answers(scores)])["conv1"] == {"points": 0.0, "interval": [0.0, 0.0]}
+    assert summary.gains(answers(scores), [answers(scores)])["conv1"] == {
+        "points": 0.0,
+        "interval": [0.0, 0.0],
+    }
     half = summary.gains(answers(better), [answers(scores), answers(better)])["conv1"]
     assert half["points"] == pytest.approx(gain["points"] / 2, abs=1e-3)
     two = summary.layers(answers(scores, better), 5)["conv1"]
