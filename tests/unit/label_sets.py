@@ -18,7 +18,7 @@ CLASSES = ("red", "green", "blue", "none")
 
 
 def example(rng: np.random.Generator, side: int = SIDE) -> tuple[np.ndarray, list[int], list[int]]:
-    """Noise in a random tint, brighter in the channels of its classes: pixels, labels, and those of them that are certain.
+    """Noise in a random tint, brighter in the channels of its classes: pixels, labels, and those that are certain.
 
     One image in eight has its last class by a difficult object alone, which is hardly to be seen. No image is of the
     last class.
@@ -88,7 +88,9 @@ def write(
                 pixels, present, certain = example(rng)
                 out = io.BytesIO()
                 Image.fromarray(pixels).save(out, "png")
-                given = dict(zip([key for key in labels if key != "label"], (present, certain), strict=False))
+                given: dict[str, Any] = dict(
+                    zip([key for key in labels if key != "label"], (present, certain), strict=False)
+                )
                 if "label" in labels:
                     given["label"] = present[0] if present else 3
                 yield number, {"image": out.getvalue(), "objects": [], **given}

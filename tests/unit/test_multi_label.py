@@ -69,6 +69,7 @@ def test_voc_is_trained_on_two_splits_and_difficult_objects_are_ignored(data_dir
 
 def test_a_set_of_tags_has_nothing_to_ignore(data_dir):
     data = load("tfds:tags", data_dir, multi_label=True)
+    assert isinstance(data.train, MemorySplit)
     assert set(np.unique(data.train.label)) == {labelling.ABSENT, labelling.PRESENT}
     assert load("tfds:both", data_dir, multi_label=None).labels == labelling.ONE
     assert load("tfds:both", data_dir, multi_label=True).labels.several
@@ -119,7 +120,9 @@ def run(*encoders: Any, data: Any = None, **changes: Any) -> dict[str, Any]:
 def test_kinds_learn_several_classes_and_say_how_well_they_know(kind, changes):
     probe = run(loaded(), loaded("random:tiny", seed=1), kind=kind, **changes)
     assert probe["measure"] == "mAP"
-    label = in_memory().test.label
+    test = in_memory().test
+    assert isinstance(test, MemorySplit)
+    label = test.label
     known = label != labelling.IGNORED
     shares = [(label[known[:, i], i] == labelling.PRESENT).mean() for i in range(3)]
     assert probe["chance"] == pytest.approx(100 * np.mean(shares))
@@ -179,6 +182,7 @@ def test_kinds_that_know_one_class_an_image_refuse(kind):
 
 def test_a_test_set_without_any_class_is_refused():
     data = in_memory()
+    assert isinstance(data.test, MemorySplit)
     ignored = np.where(data.test.label == labelling.PRESENT, labelling.IGNORED, data.test.label)
     empty = MemorySplit(data.test.image, ignored, data.test.extent)
     with pytest.raises(InputError, match="none of the 100 test images has any class"):
