@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from label_sets import CLASSES, example, in_memory, write
 from probe_fakes import loaded, tiny_backbone  # noqa: F401
 from sklearn.linear_model import Ridge
 from test_closed_probes import make_setup
+from test_linear_probe import fit_cached
+from test_linear_probe import make_setup as head_setup
 from test_tables import probe as written
 
 from ssl_single_image import datasets
@@ -21,7 +24,7 @@ from ssl_single_image.analysis import tables
 from ssl_single_image.cli import common
 from ssl_single_image.datasets import MemorySplit, labelling, records
 from ssl_single_image.datasets.base import identity, padded
-from ssl_single_image.probes import ProbeConfig, linear, losses, make_plan, ridge, runner
+from ssl_single_image.probes import ProbeConfig, cached, linear, losses, make_plan, ridge, runner
 from ssl_single_image.types import InputError
 
 COUNTS = {"train": 30, "validation": 20, "test": 40}
@@ -187,6 +190,22 @@ def test_a_test_set_without_any_class_is_refused():
     empty = MemorySplit(data.test.image, ignored, data.test.extent)
     with pytest.raises(InputError, match="none of the 100 test images has any class"):
         run(data=datasets.LabelledSet("tints", CLASSES, data.train, empty, data.labels), kind="ridge")
+
+
+@pytest.mark.usefixtures("float64")
+def test_heads_for_several_classes_are_the_same_on_four_devices():
+    """Images that padding fills up and classes that are ignored count on no device."""
+    rng = np.random.default_rng(0)
+    label = rng.choice(3, (24, 3), p=[0.5, 0.3, 0.2]).astype(np.int8)
+    label[20:] = labelling.PADDING
+    cache = cached.Cache({"a": jnp.asarray(rng.normal(size=(24, 6)))}, jnp.asarray(label))
+    setup = head_setup(features={"a": 6}, labels=labelling.Form(3), dtype="float64")
+    (_, one, a), (_, four, b) = (fit_cached(setup, cache, 20, 3, count) for count in (1, 4))
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), one.params, four.params
+    )
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), a, b)
+    assert np.abs(one.params["a"]["bias"]).min() > 0
 
 
 def command(name: str, *words: str) -> int:
