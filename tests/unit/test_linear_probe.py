@@ -30,7 +30,7 @@ def encoder():
 
 
 def make_setup(**changes) -> linear.Setup:
-    shapes = linear.activation_shapes(SPEC)
+    shapes = models.activation_shapes(SPEC)
     pools = pooling.choose(shapes, "adaptive", 256)
     features = {layer: pooling.features(pool, shapes[layer]) for layer, pool in pools.items()}
     setup = linear.Setup(SPEC, pools, features, 3, 8, optax.sgd(0.05, momentum=0.9))
@@ -65,7 +65,7 @@ def test_window_pooling_pads_with_nothing():
 
 def test_published_feature_counts():
     spec = EncoderSpec("alexnet", {}, 224, models.MEAN, models.STD)
-    shapes = linear.activation_shapes(spec)
+    shapes = models.activation_shapes(spec)
     pools = pooling.choose(shapes, "adaptive", 9600)
     assert [*pools.values()] == [pooling.Adaptive(side) for side in (12, 7, 5, 6, 6)]
     counts = [pooling.features(pool, shapes[layer]) for layer, pool in pools.items()]
@@ -73,7 +73,7 @@ def test_published_feature_counts():
 
 
 def test_published_windows_of_deepcluster():
-    shapes = linear.activation_shapes(
+    shapes = models.activation_shapes(
         EncoderSpec("alexnet", {"variant": "deepcluster"}, 224, models.MEAN, models.STD)
     )
     windows = {"conv1": (6, 6, 3), "conv2": (4, 4), "conv3": (3, 3, 1), "conv4": (3, 3, 1), "conv5": (2, 2)}
