@@ -97,6 +97,12 @@ def test_bad_pooling_is_refused(rule, most, message):
         pooling.choose({"conv1": (8, 8, 64), "conv2": (4, 4, 8)}, rule, most)
 
 
+def test_a_layer_of_many_channels_keeps_one_value_of_each_where_the_limit_is_a_default():
+    shapes = {"conv1": (8, 8, 4), "conv2": (4, 4, 64)}
+    pools = pooling.choose(shapes, "adaptive", 40, at_least_a_cell=True)
+    assert [pooling.features(pool, shapes[layer]) for layer, pool in pools.items()] == [36, 64]
+
+
 def test_normalise_is_batch_norm():
     x = np.random.default_rng(0).normal(3, 2, (64, 5)).astype(np.float32)
     mean, var = linear.moments({"a": jnp.asarray(x)}, None)
