@@ -81,13 +81,13 @@ def ours(network: str, crops: int) -> Step:
 
 def _register_small4() -> None:
     from ssl_single_image import models
-    from ssl_single_image.models import layers
+    from ssl_single_image.models import heads, layers
 
     def build(options: Any, **shared: Any) -> layers.ConvTrunk:
         return layers.ConvTrunk(tuple(layers.ConvSpec(*layer) for layer in LAYERS["small4"]), **shared)
 
-    def head(outputs: int, options: Any, **shared: Any) -> layers.AverageHead:
-        return layers.AverageHead(outputs)
+    def head(outputs: int, options: Any, **shared: Any) -> heads.AverageHead:
+        return heads.AverageHead(outputs)
 
     models.BACKBONES["small4"] = models.Backbone(
         build, head, input_size=SIDES["small4"], smallest=1, parameters=0

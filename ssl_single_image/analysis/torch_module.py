@@ -13,23 +13,12 @@ _SOURCE = '''\
 import torch
 from torch import nn
 
+{% block parts %}{% endblock %}
 
 class Encoder(nn.Module):
     """RGB in [0, 1], (n, 3, {{ size }}, {{ size }}) -> the activations of every layer, (n, channels, rows, columns)."""
 
-    LAYERS = (  # input channels, output channels, kernel, stride, padding, bias, batch norm, pooling behind the ReLU
-{% for layer in layers %}
-        ({{ layer | join(", ") }}),
-{% endfor %}
-    )
-
-    def __init__(self):
-        super().__init__()
-        for i, (channels, outputs, kernel, stride, padding, bias, norm, _) in enumerate(self.LAYERS, 1):
-            setattr(self, f"conv{i}", nn.Conv2d(channels, outputs, kernel, stride, padding, bias=bias))
-            if norm:
-                setattr(self, f"bn{i}", nn.BatchNorm2d(outputs, eps={{ epsilon }}))
-
+{% block network %}{% endblock %}
     def forward(self, x):
         x = (x - x.new_tensor({{ mean }}).view(3, 1, 1)) / x.new_tensor({{ std }}).view(3, 1, 1)
 {% if sobel %}
@@ -38,14 +27,7 @@ class Encoder(nn.Module):
         x = nn.functional.conv2d(x.mean(1, keepdim=True), filters, padding=1)
 {% endif %}
         activations = {}
-        for i, (*_, norm, pool) in enumerate(self.LAYERS, 1):
-            x = getattr(self, f"conv{i}")(x)
-            if norm:
-                x = getattr(self, f"bn{i}")(x)
-            x = nn.functional.{{ activation }}
-            activations[f"conv{i}"] = x
-            if pool:
-                x = pool(x)
+{% block layers %}{% endblock %}
         return activations
 
 
@@ -60,10 +42,105 @@ encoder = Encoder()
 encoder.load_state_dict(weights)
 encoder.eval()  # batch norm by its stored statistics
 '''
+"""What the programs have in common."""
+
+_CHAIN = """\
+{% extends "source" %}
+{% block network %}
+    LAYERS = (  # input channels, output channels, kernel, stride, padding, bias, batch norm, pooling behind the ReLU
+{% for layer in layers %}
+        ({{ layer | join(", ") }}),
+{% endfor %}
+    )
+
+    def __init__(self):
+        super().__init__()
+        for i, (channels, outputs, kernel, stride, padding, bias, norm, _) in enumerate(self.LAYERS, 1):
+            setattr(self, f"conv{i}", nn.Conv2d(channels, outputs, kernel, stride, padding, bias=bias))
+            if norm:
+                setattr(self, f"bn{i}", nn.BatchNorm2d(outputs, eps={{ epsilon }}))
+
+{% endblock %}
+{% block layers %}
+        for i, (*_, norm, pool) in enumerate(self.LAYERS, 1):
+            x = getattr(self, f"conv{i}")(x)
+            if norm:
+                x = getattr(self, f"bn{i}")(x)
+            x = nn.functional.{{ activation }}
+            activations[f"conv{i}"] = x
+            if pool:
+                x = pool(x)
+{% endblock %}
+"""
+
+_RESIDUAL = '''\
+{% extends "source" %}
+{% block parts %}
+
+class Residual(nn.Module):
+    """Convolutions with batch norm, around which a shortcut leads."""
+
+    def __init__(self, channels, outputs, convs, stride):
+        super().__init__()
+        entering = channels
+        for i, (leaving, kernel, step) in enumerate(convs, 1):
+            setattr(self, f"conv{i}", nn.Conv2d(entering, leaving, kernel, step, kernel // 2, bias=False))
+            setattr(self, f"bn{i}", nn.BatchNorm2d(leaving, eps={{ epsilon }}))
+            entering = leaving
+        self.count = len(convs)
+        self.changes = channels != outputs or stride != 1
+        if self.changes:
+            self.shortcut = nn.Conv2d(channels, outputs, 1, stride, bias=False)
+            self.shortcut_bn = nn.BatchNorm2d(outputs, eps={{ epsilon }})
+
+    def forward(self, x):
+        y = x
+        for i in range(1, self.count + 1):
+            y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+            y = torch.relu(y) if i < self.count else y
+        return torch.relu(y + (self.shortcut_bn(self.shortcut(x)) if self.changes else x))
+
+{% endblock %}
+{% block network %}
+    BLOCKS = ({{ blocks | join(", ") }})  # of the four stages
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d({{ channels }}, 64, {{ kernel }}, {{ stride }}, {{ kernel // 2 }}, bias=False)
+        self.bn1 = nn.BatchNorm2d(64, eps={{ epsilon }})
+        channels = 64
+        for stage, blocks in enumerate(self.BLOCKS, 1):
+            width = 32 << stage
+            for number in range(blocks):
+                stride = 2 if stage > 1 and number == 0 else 1
+{% if bottleneck %}
+                outputs = 4 * width
+                convs = (width, 1, 1), (width, 3, stride), (outputs, 1, 1)  # output channels, kernel, stride
+{% else %}
+                outputs = width
+                convs = (width, 3, stride), (width, 3, 1)  # output channels, kernel, stride
+{% endif %}
+                setattr(self, f"layer{stage}_{number}", Residual(channels, outputs, convs, stride))
+                channels = outputs
+
+{% endblock %}
+{% block layers %}
+        x = activations["conv1"] = torch.relu(self.bn1(self.conv1(x)))
+{% if pooled %}
+        x = nn.functional.max_pool2d(x, 3, 2, 1)
+{% endif %}
+        for stage, blocks in enumerate(self.BLOCKS, 1):
+            for number in range(blocks):
+                x = getattr(self, f"layer{stage}_{number}")(x)
+            activations[f"layer{stage}"] = x
+{% endblock %}
+'''
 
 
 def source(encoder: EncoderVariables, file: str) -> str:
-    """A program that builds the encoder in PyTorch and loads its weights; "" where the trunk is no chain of layers.
+    """A program that builds the encoder in PyTorch and loads its weights; "" where there is none for the backbone.
+
+    There is one for chains of layers and for residual networks.
 
     Args:
       encoder: of any backbone.
@@ -71,22 +148,50 @@ def source(encoder: EncoderVariables, file: str) -> str:
     """
     spec = encoder.spec
     trunk = models.build_backbone(spec.backbone, spec.options)
-    if not isinstance(trunk, models.ConvTrunk):
+    chain = models.chain(spec.backbone, spec.options)
+    if chain is not None:
+        name, values = "chain", _chain(chain, encoder.params)
+    elif isinstance(trunk, models.ResNet):
+        name, values = "residual", _residual(trunk, encoder.params)
+    else:
         return ""
     environment = jinja2.Environment(
-        trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.DictLoader({"source": _SOURCE, "chain": _CHAIN, "residual": _RESIDUAL}),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
     )
-    return environment.from_string(_SOURCE).render(
+    return environment.get_template(name).render(
         size=spec.size,
-        layers=_layers(trunk, encoder.params),
         epsilon=models.EPSILON,
         mean=list(spec.mean),
         std=list(spec.std),
-        sobel=trunk.sobel_front,
-        activation=f"leaky_relu(x, {trunk.slope})" if trunk.slope else "relu(x)",
         suffix=file[file.rfind(".") :],
         file=json.dumps(file, ensure_ascii=False),  # quotes in it become those of Python too
+        **values,
     )
+
+
+def _residual(trunk: models.ResNet, params: PyTree) -> dict[str, object]:
+    large = trunk.options.stem == "imagenet"
+    kernel = params["conv1"]["kernel"]
+    return {
+        "sobel": trunk.options.sobel,
+        "blocks": trunk.blocks,
+        "bottleneck": trunk.bottleneck,
+        "channels": kernel.shape[2],
+        "kernel": len(kernel),
+        "stride": 2 if large else 1,
+        "pooled": large,
+    }
+
+
+def _chain(trunk: models.ConvTrunk, params: PyTree) -> dict[str, object]:
+    return {
+        "sobel": trunk.sobel_front,
+        "layers": _layers(trunk, params),
+        "activation": f"leaky_relu(x, {trunk.slope})" if trunk.slope else "relu(x)",
+    }
 
 
 def _layers(trunk: models.ConvTrunk, params: PyTree) -> list[tuple[object, ...]]:

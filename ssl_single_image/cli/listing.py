@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from collections.abc import Iterable
 
 from tabulate import tabulate
@@ -32,7 +33,13 @@ def table(rows: Iterable[tuple[str, str, str]], headers: tuple[str, str, str]) -
     first, second = (max(len(row[i]) for row in [headers, *rows]) for i in (0, 1))
     second = min(second, max(NARROWEST, width // 5))
     third = max(NARROWEST, width - first - second - 2 * GAP)
-    return tabulate(rows, headers, maxcolwidths=[None, second, third], disable_numparse=True)
+    # Not by tabulate's `maxcolwidths`, which takes the text "False" for a boolean and shows True.
+    wrapped = [(name, _wrapped(value, second), _wrapped(meaning, third)) for name, value, meaning in rows]
+    return tabulate(wrapped, headers, disable_numparse=True)
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(textwrap.fill(line, width) for line in text.splitlines())
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import jax
 
-from ssl_single_image import datasets, probes
+from ssl_single_image import datasets, models, probes
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.images.builtin import PREFIX
 from ssl_single_image.probes import measures, summary
@@ -15,7 +15,7 @@ from ssl_single_image.types import EncoderVariables
 
 BATCH = 250
 MAX_FEATURES = 768
-"""Of a layer: enough to see it move, and solved in a second."""
+"""Of a layer, or one of each channel where that is more: enough to see it move, and solved in a second."""
 
 
 class QuickProbe:
@@ -40,12 +40,13 @@ class QuickProbe:
             multi_label=None,
         )
         images = settings.probe_images
+        shapes = models.activation_shapes(settings.encoder)
         self._config = probes.ProbeConfig(
             dataset=settings.probe_dataset,
             kind="ridge",
             size=size,
             batch_size=_batch_size(min(images or BATCH, len(self._data.train))),
-            max_features=MAX_FEATURES,
+            max_features=max(MAX_FEATURES, *(channels for _, _, channels in shapes.values())),
             train_images=images,
             test_images=-(-images // 2),
         )

@@ -5,25 +5,17 @@ A new backbone is one file with a `Backbone`, and one line in BACKBONES.
 
 from __future__ import annotations
 
-from ssl_single_image.models.backbone import Backbone
+from ssl_single_image.models.backbone import Backbone, Trunk
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
 from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
-from ssl_single_image.models.layers import (
-    EPSILON,
-    FEATURES,
-    ConvSpec,
-    ConvTrunk,
-    Network,
-    average_pooled,
-    conv_inputs,
-    dense_top,
-    norm_inputs,
-)
+from ssl_single_image.models.heads import FEATURES, Network, dense_top
+from ssl_single_image.models.layers import EPSILON, ConvSpec, ConvTrunk, conv_inputs, norm_inputs
 from ssl_single_image.models.registry import (
     BACKBONES,
     MEAN,
     STD,
     Module,
+    activation_shapes,
     build_backbone,
     build_network,
     chain,
@@ -33,6 +25,7 @@ from ssl_single_image.models.registry import (
     untrained,
     untrained_shapes,
 )
+from ssl_single_image.models.resnet import ResNet
 from ssl_single_image.models.spectral import without_spectral_norm
 
 __all__ = [
@@ -53,7 +46,9 @@ __all__ = [
     "Judged",
     "Module",
     "Network",
-    "average_pooled",
+    "ResNet",
+    "Trunk",
+    "activation_shapes",
     "build_backbone",
     "build_network",
     "chain",

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Annotated, Any
 
 from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import ConvSpec, ConvTrunk, FCHead
+from ssl_single_image.models.heads import FCHead
+from ssl_single_image.models.layers import ConvSpec, ConvTrunk
 from ssl_single_image.schema import OneOf, Section
 
 CHANNELS = {

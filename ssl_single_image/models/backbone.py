@@ -1,4 +1,4 @@
-"""What the registry holds of each backbone: how it is built, its options, and the input that it is made for."""
+"""What all trunks offer, and what the registry holds of each backbone: how it is built, its options and its input."""
 
 from __future__ import annotations
 
@@ -7,8 +7,28 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 
 from ssl_single_image.schema import Section
+
+Taps = dict[str, jax.Array]
+"""Activations by layer, in the order of depth."""
+
+
+class Trunk(nn.Module):
+    """The part of a network that is probed.
+
+    `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns the output (B, h, w, D) and the
+    activations of its layers, (B, H, W, C) each.
+    """
+
+    def average_pooled(self) -> Trunk:
+        """The same trunk, of the same variables, with average pooling in place of max pooling; itself without any.
+
+        Gradients with respect to the image are then smooth, which suits pictures made by descent on it (Gatys et al.
+        2016, section 2). Batch norm keeps statistics that it gathered behind max pooling.
+        """
+        return self
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +43,7 @@ class Backbone:
     """One architecture.
 
     Attributes:
-      build: (options, *, axis_name, dtype[, spectral]) -> the trunk, whose `apply` returns (output, activations by
-        layer).
+      build: (options, *, axis_name, dtype[, spectral]) -> the trunk.
       head: (outputs, options, *, axis_name, dtype) -> the published head on top of it.
       input_size: side in pixels of the input that it is made for.
       smallest: side of the smallest input that leaves a cell in every layer.
@@ -33,7 +52,7 @@ class Backbone:
       input_size_by: options -> `input_size`, where it depends on them.
     """
 
-    build: Callable[..., nn.Module]
+    build: Callable[..., Trunk]
     head: Callable[..., nn.Module]
     input_size: int
     smallest: int

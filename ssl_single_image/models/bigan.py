@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.models.layers import Conv, at_least_float32, batch_norm, dense_top
+from ssl_single_image.models.heads import dense_top
+from ssl_single_image.models.layers import Conv, at_least_float32, batch_norm
 from ssl_single_image.models.spectral import spectral_norm
 from ssl_single_image.ops.convolution import upsampling_conv2d
 

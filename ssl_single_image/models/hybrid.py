@@ -13,8 +13,8 @@ import jax.numpy as jnp
 
 from ssl_single_image.errors import InputError
 from ssl_single_image.models import alexnet, alexnet32, dcgan32, nin, scattering
-from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import ConvSpec, ConvTrunk, Taps, batch_norm
+from ssl_single_image.models.backbone import Backbone, Taps, Trunk
+from ssl_single_image.models.layers import ConvSpec, ConvTrunk, batch_norm
 from ssl_single_image.ops.pooling import max_pool
 from ssl_single_image.schema import Section, Told, Within
 
@@ -62,11 +62,8 @@ class Options(Section):
             )
 
 
-class Front(nn.Module):
-    """Scattering, batch norm without affine parameters and, where the next layer wants a smaller map, max-pool 3/2.
-
-    It has the interface of a trunk.
-    """
+class Front(Trunk):
+    """Scattering, batch norm without affine parameters and, where the next layer wants a smaller map, max-pool 3/2."""
 
     options: scattering.Options
     replaced: Sequence[ConvSpec]

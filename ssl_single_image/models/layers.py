@@ -1,9 +1,8 @@
-"""Building blocks of the convolutional networks: convolutions with variables, normalised trunks and heads."""
+"""Building blocks of the convolutional networks: convolutions with variables, batch norm, and chains of both."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,17 +14,13 @@ import numpy as np
 from flax import traverse_util
 from jax import lax
 
+from ssl_single_image.models.backbone import Taps, Trunk
 from ssl_single_image.models.spectral import spectral_norm
 from ssl_single_image.ops.convolution import conv2d
 from ssl_single_image.ops.pooling import average_pool, max_pool
 
-Taps = dict[str, jax.Array]
-FEATURES = "features"
-"""What an intermediate is called."""
 EPSILON = 1e-5
 """What batch norm adds to a variance, here as in PyTorch."""
-
-dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def conv_init(key: jax.Array, shape: tuple[int, int, int, int], dtype: jnp.dtype = jnp.float32) -> jax.Array:
@@ -184,7 +179,7 @@ def sobel(x: jax.Array) -> jax.Array:
     return conv2d(x.mean(-1, keepdims=True), kernel, 1, 1)
 
 
-class ConvTrunk(nn.Module):
+class ConvTrunk(Trunk):
     """A chain of convolutional blocks: what every backbone is but the residual networks and `scattering`.
 
     `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, activations): the output
@@ -203,8 +198,8 @@ class ConvTrunk(nn.Module):
     """Divides every kernel by its largest singular value, as a discriminator wants it: see `spectral_norm`."""
     frozen: int = 0
     """The first layers, as many, that are not trained: always in inference mode, and without gradients."""
-    front: Callable[[], nn.Module] | None = None
-    """Makes what takes the place of the layers before `start`; it has the interface of a trunk."""
+    front: Callable[[], Trunk] | None = None
+    """Makes what takes the place of the layers before `start`."""
     start: int = 1
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
@@ -234,81 +229,6 @@ class ConvTrunk(nn.Module):
                 x = lax.stop_gradient(x)
         return x, taps
 
-
-def average_pooled(network: nn.Module) -> nn.Module:
-    """The same network with average pooling in place of max pooling; one that is no `ConvTrunk` as it is.
-
-    Gradients with respect to the image are then smooth, which suits pictures made by descent on it (Gatys et al. 2016,
-    section 2). The variables are the same. Batch norm keeps statistics that it gathered behind max pooling.
-    """
-    if not isinstance(network, ConvTrunk):
-        return network
-    return network.clone(layers=tuple(dataclasses.replace(layer, average=True) for layer in network.layers))
-
-
-class FCHead(nn.Module):
-    """Flattened features -> hidden fully connected layers -> logits (B, outputs) in float32.
-
-    Each hidden layer is followed by ReLU. `batch_norm` puts batch norm before it, in place of a bias. `dropout`
-    drops before each hidden layer, and needs a "dropout" key when training. The last hidden layer before its ReLU
-    can be had as the intermediate "features".
-    """
-
-    hidden: Sequence[int]
-    outputs: int
-    batch_norm: bool = True
-    dropout: float = 0.0
-    axis_name: str | None = None
-    dtype: jnp.dtype = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = x.reshape(x.shape[0], -1)
-        for number, features in enumerate(self.hidden, 1):
-            if self.dropout:
-                x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            dense = functools.partial(nn.Dense, kernel_init=dense_init, dtype=self.dtype)
-            x = dense(features, use_bias=not self.batch_norm, name=f"fc{number}")(x)
-            if self.batch_norm:
-                x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
-            if number == len(self.hidden):
-                self.sow("intermediates", FEATURES, x)
-            x = nn.relu(x)
-        return dense_top(self.outputs)(at_least_float32(x))
-
-
-class AverageHead(nn.Module):
-    """The features' mean over the map, the intermediate "features", -> logits (B, outputs) in float32."""
-
-    outputs: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        del train
-        mean = x.mean((1, 2))
-        self.sow("intermediates", FEATURES, mean)
-        return dense_top(self.outputs)(at_least_float32(mean))
-
-
-def dense_top(outputs: int) -> nn.Dense:
-    """The layer that gives the logits: float32, N(0, .01) weights, zero bias."""
-    return nn.Dense(outputs, kernel_init=nn.initializers.normal(0.01), name="top")
-
-
-class Network(nn.Module):
-    """A backbone and a head: `apply` returns (logits, activations); variables are under "backbone" and "head".
-
-    The backbone's output can be had as the intermediate "features".
-    """
-
-    make_backbone: Callable[[], nn.Module]
-    make_head: Callable[[], nn.Module]
-
-    def setup(self) -> None:
-        self.backbone = self.make_backbone()
-        self.head = self.make_head()
-
-    def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Taps]:
-        features, taps = self.backbone(x, train=train)
-        self.sow("intermediates", FEATURES, features)
-        return self.head(features, train=train), taps
+    def average_pooled(self) -> ConvTrunk:
+        averaged = tuple(dataclasses.replace(layer, average=True) for layer in self.layers)
+        return self.clone(layers=averaged)

@@ -6,7 +6,8 @@ from typing import Any
 
 from ssl_single_image.models.alexnet32 import Options
 from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import AverageHead, ConvSpec, ConvTrunk
+from ssl_single_image.models.heads import AverageHead
+from ssl_single_image.models.layers import ConvSpec, ConvTrunk
 
 
 def build(options: Options, **shared: Any) -> ConvTrunk:

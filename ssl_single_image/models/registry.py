@@ -10,10 +10,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ssl_single_image import keys
 from ssl_single_image.errors import InputError
 from ssl_single_image.models import alexnet, alexnet32, dcgan32, hybrid, nin, resnet, scattering
-from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import ConvTrunk, Network
+from ssl_single_image.models.backbone import Backbone, Trunk
+from ssl_single_image.models.heads import Network
+from ssl_single_image.models.layers import ConvTrunk
 from ssl_single_image.schema import pick
 from ssl_single_image.types import EncoderSpec, EncoderVariables
 
@@ -89,7 +91,7 @@ def build_backbone(
     axis_name: str | None = None,
     dtype: Any = jnp.float32,
     spectral: bool = False,
-) -> Module:
+) -> Trunk:
     """The convolutional trunk: `apply(variables, x, train=...)` -> (output, activations by layer).
 
     Args:
@@ -154,6 +156,18 @@ def untrained_shapes(spec: EncoderSpec, key: jax.Array) -> Any:
       InputError: layers that do not fit each other.
     """
     return jax.eval_shape(partial(_init, spec), key)
+
+
+def activation_shapes(spec: EncoderSpec) -> dict[str, tuple[int, int, int]]:
+    """Layer -> (H, W, C) of its activation on inputs of `spec.size`, by depth, without computing anything.
+
+    Raises:
+      InputError: layers that do not fit each other.
+    """
+    trunk = build_backbone(spec.backbone, spec.options)
+    x = jnp.zeros((1, spec.size, spec.size, 3))
+    (_, taps), _ = jax.eval_shape(lambda: trunk.init_with_output(keys.unused(), x, train=False))
+    return {layer: tap.shape[1:] for layer, tap in taps.items()}
 
 
 def _init(spec: EncoderSpec, key: jax.Array) -> Any:

@@ -15,9 +15,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import AverageHead, Taps, batch_norm, convolution, sobel
-from ssl_single_image.ops.pooling import max_pool
+from ssl_single_image.models.backbone import Backbone, Taps, Trunk
+from ssl_single_image.models.heads import AverageHead
+from ssl_single_image.models.layers import batch_norm, convolution, sobel
+from ssl_single_image.ops.pooling import average_pool, max_pool
 from ssl_single_image.schema import OneOf, Section
 
 EXPANSION = 4
@@ -80,7 +81,7 @@ class Residual(nn.Module):
         return (d, 3, self.stride), (d, 3, 1)
 
 
-class ResNet(nn.Module):
+class ResNet(Trunk):
     """A stem and four stages of residual blocks with 64, 128, 256 and 512 features; all but the first halve the map.
 
     `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns the last activation (B, h, w, D) and
@@ -93,6 +94,8 @@ class ResNet(nn.Module):
     options: Options = Options()
     spectral: bool = False
     """Divides every kernel by its largest singular value, see `spectral_norm`."""
+    average: bool = False
+    """Pools by the mean instead of the maximum."""
     axis_name: str | None = None
     dtype: jnp.dtype = jnp.float32
 
@@ -107,7 +110,7 @@ class ResNet(nn.Module):
         x = nn.relu(batch_norm(train, self.axis_name, self.dtype, "bn1")(x))
         taps = {"conv1": x}
         if large:
-            x = max_pool(x, 3, 2, 1)
+            x = (average_pool if self.average else max_pool)(x, 3, 2, 1)
         block = functools.partial(
             Residual,
             bottleneck=self.bottleneck,
@@ -122,6 +125,9 @@ class ResNet(nn.Module):
                 x = block(32 << stage, stride, name=f"layer{stage}_{number}")(x, train=train)
             taps[f"layer{stage}"] = x
         return x, taps
+
+    def average_pooled(self) -> ResNet:
+        return self.clone(average=True)
 
 
 def build(blocks: Sequence[int], bottleneck: bool, options: Options, **shared: Any) -> ResNet:

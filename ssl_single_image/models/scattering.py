@@ -19,8 +19,9 @@ from jax import lax
 from jaxtyping import Array, Complex, Float
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.models.backbone import Backbone
-from ssl_single_image.models.layers import FCHead, Taps, at_least_float32, batch_norm
+from ssl_single_image.models.backbone import Backbone, Taps, Trunk
+from ssl_single_image.models.heads import FCHead
+from ssl_single_image.models.layers import at_least_float32, batch_norm
 from ssl_single_image.schema import Section, Within
 
 BLOCK = 1 << 25
@@ -185,7 +186,7 @@ def _subsampled(spectrum: Complex[Array, "*n N N"], levels: int) -> Complex[Arra
     return spectrum.reshape(*spectrum.shape[:-2], step, side, step, side).mean((-4, -2))
 
 
-class Scattering(nn.Module):
+class Scattering(Trunk):
     """The transform as a trunk.
 
     `apply(variables, x, train=...)` takes x (B, S, S, 3), normalised, and returns (output, activations). The output is

@@ -43,7 +43,8 @@ class ProbeConfig(Section):
       batch_size: images of one step over all devices.
       optimizer: optimiser and schedule of the heads.
       pooling: "adaptive", or layer -> (window, stride[, padding]).
-      max_features: most features of a layer that adaptive pooling leaves; 0: 3,072, or 768 for knn.
+      max_features: most features of a layer that adaptive pooling leaves; 0: 3,072, or 768 for knn, and at least one of
+        each channel.
       feature_dtype: type of the features that are kept in memory; "bfloat16" takes half of it.
       augment: fields of `CropSpec` for training views; empty: the central view.
       test: "centre", or "ten_crop" as in the published protocol.

@@ -105,14 +105,6 @@ class Probe(NamedTuple):
     classify: Callable[..., dict[str, Array]]
 
 
-def activation_shapes(spec: EncoderSpec) -> dict[str, pooling.Shape]:
-    """Layer -> (H, W, C) of its activation on inputs of `spec.size`, without computing anything."""
-    backbone = models.build_backbone(spec.backbone, spec.options)
-    x = jnp.zeros((1, spec.size, spec.size, 3))
-    (_, taps), _ = jax.eval_shape(lambda: backbone.init_with_output(keys.unused(), x, train=False))
-    return {layer: tap.shape[1:] for layer, tap in taps.items()}
-
-
 def published(setup: Setup) -> Probe:
     """Heads trained on views rendered inside the step; `inputs` is a Batch, split over devices.
 

@@ -97,8 +97,10 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
 
 def _setup(config: ProbeConfig, data: LabelledSet, steps: int, spec: EncoderSpec) -> linear.Setup:
     models.encoder_spec(spec.backbone, spec.options, spec.size)  # refuses a size that is too small
-    shapes = _selected(linear.activation_shapes(spec), config.layers, spec)
-    pools = pooling.choose(shapes, config.pooling, config.most_features)
+    shapes = _selected(models.activation_shapes(spec), config.layers, spec)
+    pools = pooling.choose(
+        shapes, config.pooling, config.most_features, at_least_a_cell=not config.max_features
+    )
     schedule = optim.make_schedule(config.optimizer, config.epochs * steps)
     crop = augment.CropSpec.from_config({**config.augment, "size": spec.size}) if config.augment else None
     return linear.Setup(

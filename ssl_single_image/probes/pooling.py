@@ -42,7 +42,11 @@ Shape = tuple[int, int, int]
 
 
 def choose(
-    shapes: Mapping[str, Shape], pooling: str | Mapping[str, Sequence[int]], max_features: int
+    shapes: Mapping[str, Shape],
+    pooling: str | Mapping[str, Sequence[int]],
+    max_features: int,
+    *,
+    at_least_a_cell: bool = False,
 ) -> dict[str, Pool]:
     """One pooling a layer.
 
@@ -51,12 +55,16 @@ def choose(
       pooling: "adaptive" takes the largest side n with C n^2 <= max_features (RotNet's probes); or layer ->
         (window, stride[, padding]) for every layer (Zhang et al. 2016, DeepCluster).
       max_features: most features of a layer, for "adaptive".
+      at_least_a_cell: a layer with more channels than that keeps one value of each, and is not refused.
 
     Raises:
       InputError: `max_features` below a layer's channels, or explicit windows that don't fit the layers.
     """
     if pooling == "adaptive":
-        return {layer: _largest(layer, shape, max_features) for layer, shape in shapes.items()}
+        least = {layer: shape[-1] if at_least_a_cell else 0 for layer, shape in shapes.items()}
+        return {
+            layer: _largest(layer, shape, max(max_features, least[layer])) for layer, shape in shapes.items()
+        }
     if isinstance(pooling, str):
         raise InputError(f"pooling {pooling!r}: expected 'adaptive' or layer -> (window, stride, padding)")
     if set(pooling) != set(shapes):

@@ -50,9 +50,7 @@ class LoadedEncoder:
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers, by depth."""
-        size = self.encoder.spec.size
-        image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-        return tuple(jax.eval_shape(functools.partial(activations, self.encoder), image))
+        return tuple(models.activation_shapes(self.encoder.spec))
 
     @property
     def has_batch_norm(self) -> bool:
@@ -149,12 +147,12 @@ def activations(
     Args:
       encoder: its convolutions take images of any size, not only `spec.size`.
       x: RGB in [0, 1].
-      average: pools by the mean where the network pools by the maximum, see `models.average_pooled`.
+      average: pools by the mean where the network pools by the maximum, see `models.Trunk`.
     """
     spec = encoder.spec
     backbone = models.build_backbone(spec.backbone, spec.options)
     seen = augment.normalise(x, spec.mean, spec.std)
-    network = models.average_pooled(backbone) if average else backbone
+    network = backbone.average_pooled() if average else backbone
     return network.apply(variables_of(encoder), seen, train=False)[1]  # type: ignore[return-value]
 
 

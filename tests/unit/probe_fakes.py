@@ -12,7 +12,8 @@ import pytest
 from ssl_single_image import models
 from ssl_single_image.datasets import LabelledSet, MemorySplit
 from ssl_single_image.datasets.base import numpy_batch
-from ssl_single_image.models.layers import ConvSpec, ConvTrunk, FCHead
+from ssl_single_image.models.heads import FCHead
+from ssl_single_image.models.layers import ConvSpec, ConvTrunk
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import Batch, EncoderSpec, EncoderVariables
 

@@ -142,6 +142,15 @@ def test_the_card_tells_what_the_file_is(tmp_path: Path) -> None:
     assert [cell.strip() for cell in rows["optimizer.name"]] == ['`"sgd"`']
 
 
+def test_a_network_that_no_program_builds_has_a_card_too(tmp_path: Path) -> None:
+    sent = ssi.load_encoder("random:hybrid")
+    path = ssi.export_encoder(sent, tmp_path / "net.pth")
+    assert "For this backbone there is no ready module." in card_of(path)
+    back = ssi.load_encoder(f"file:{path}").encoder
+    assert back.spec == sent.encoder.spec
+    jax.tree.map(np.testing.assert_array_equal, back.params, sent.encoder.params)
+
+
 def test_the_card_takes_the_licence_that_is_given(tmp_path: Path) -> None:
     own = {**CONFIG, "source": "~/photographs/cat.jpg", "inputs": [{"name": "/home/me/photographs/cat.jpg"}]}
     path = ssi.export_encoder(encoder("alexnet32", **own), tmp_path / "net.pth", licence="CC BY 4.0, me")

@@ -14,7 +14,8 @@ from ssl_single_image import augment, images, models
 from ssl_single_image.analysis import tables
 from ssl_single_image.experiments.probing import pretrained_on
 from ssl_single_image.models.alexnet32 import Options
-from ssl_single_image.models.layers import ConvSpec, FCHead
+from ssl_single_image.models.heads import FCHead
+from ssl_single_image.models.layers import ConvSpec
 from ssl_single_image.objectives import kmeans_init
 from ssl_single_image.runs import load_encoder
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError

@@ -30,7 +30,7 @@ def encoder():
 
 
 def make_setup(**changes) -> linear.Setup:
-    shapes = linear.activation_shapes(SPEC)
+    shapes = models.activation_shapes(SPEC)
     pools = pooling.choose(shapes, "adaptive", 256)
     features = {layer: pooling.features(pool, shapes[layer]) for layer, pool in pools.items()}
     setup = linear.Setup(SPEC, pools, features, 3, 8, optax.sgd(0.05, momentum=0.9))
@@ -65,7 +65,7 @@ def test_window_pooling_pads_with_nothing():
 
 def test_published_feature_counts():
     spec = EncoderSpec("alexnet", {}, 224, models.MEAN, models.STD)
-    shapes = linear.activation_shapes(spec)
+    shapes = models.activation_shapes(spec)
     pools = pooling.choose(shapes, "adaptive", 9600)
     assert [*pools.values()] == [pooling.Adaptive(side) for side in (12, 7, 5, 6, 6)]
     counts = [pooling.features(pool, shapes[layer]) for layer, pool in pools.items()]
@@ -73,7 +73,7 @@ def test_published_feature_counts():
 
 
 def test_published_windows_of_deepcluster():
-    shapes = linear.activation_shapes(
+    shapes = models.activation_shapes(
         EncoderSpec("alexnet", {"variant": "deepcluster"}, 224, models.MEAN, models.STD)
     )
     windows = {"conv1": (6, 6, 3), "conv2": (4, 4), "conv3": (3, 3, 1), "conv4": (3, 3, 1), "conv5": (2, 2)}
@@ -95,6 +95,12 @@ def test_published_windows_of_deepcluster():
 def test_bad_pooling_is_refused(rule, most, message):
     with pytest.raises(InputError, match=message):
         pooling.choose({"conv1": (8, 8, 64), "conv2": (4, 4, 8)}, rule, most)
+
+
+def test_a_layer_of_many_channels_keeps_one_value_of_each_where_the_limit_is_a_default():
+    shapes = {"conv1": (8, 8, 4), "conv2": (4, 4, 64)}
+    pools = pooling.choose(shapes, "adaptive", 40, at_least_a_cell=True)
+    assert [pooling.features(pool, shapes[layer]) for layer, pool in pools.items()] == [36, 64]
 
 
 def test_normalise_is_batch_norm():

@@ -70,6 +70,8 @@ def test_print_config_shows_every_field_with_the_changes_and_needs_no_workdir(
     sections = {path.rpartition(".")[0] for path in paths}
     assert shown.keys() == set(paths) - sections
     assert shown["crop.rotation"].startswith("crop.rotation 7.0 degrees; the angle")
+    assert shown["backbone_options.sobel"].startswith("backbone_options.sobel False replaces the colour")
+    assert shown["backbone_options.first_norm"].startswith("backbone_options.first_norm True whether")
     assert shown["crop.rotation"].endswith("Legal: a number in [0, 180]")
     assert "my cat.png" in shown["source"]
     assert "Legal: one of bigan, deepcluster" in shown["objective"]

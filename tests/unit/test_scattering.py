@@ -10,7 +10,6 @@ from reference import textbook_scattering as textbook
 
 from ssl_single_image import models
 from ssl_single_image.models import scattering
-from ssl_single_image.probes import linear
 from ssl_single_image.runs import load_encoder
 from ssl_single_image.types import InputError
 
@@ -58,7 +57,7 @@ def test_filters_have_the_published_numbers() -> None:
 @pytest.mark.parametrize(("side", "octaves", "shape"), [(32, 2, (8, 8, 243)), (224, 3, (28, 28, 651))])
 def test_shapes_are_the_published_ones(side: int, octaves: int, shape: tuple[int, ...]) -> None:
     spec = models.encoder_spec("scattering", {"J": octaves}, side)
-    assert linear.activation_shapes(spec) == {
+    assert models.activation_shapes(spec) == {
         "scattering1": (*shape[:2], 3 * (1 + 8 * octaves)),
         "scattering2": shape,
     }
@@ -184,7 +183,7 @@ def test_hybrid_puts_the_transform_in_place_of_the_first_layers() -> None:
 
 def test_hybrid_pools_the_map_for_alexnet() -> None:
     spec = models.encoder_spec("hybrid", {"J": 3, "rest": "alexnet"}, 224)
-    shapes = linear.activation_shapes(spec)
+    shapes = models.activation_shapes(spec)
     assert (shapes["scattering2"], shapes["conv3"]) == ((28, 28, 651), (13, 13, 384))
 
 
@@ -199,4 +198,4 @@ def test_hybrid_pools_the_map_for_alexnet() -> None:
 )
 def test_hybrids_that_do_not_fit_are_refused(options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
-        linear.activation_shapes(models.encoder_spec("hybrid", options))
+        models.activation_shapes(models.encoder_spec("hybrid", options))

@@ -68,7 +68,7 @@ def test_layers_are_chosen_by_depth(depth: int, styles: tuple[int, ...], content
 
 
 def test_average_pooling_changes_the_pooling_alone() -> None:
-    network = models.average_pooled(models.build_backbone("tiny", {}))
+    network = models.build_backbone("tiny", {}).average_pooled()
     assert isinstance(network, ConvTrunk)
     assert [layer.average for layer in network.layers] == [True, True]
     assert [layer.pool for layer in network.layers] == [layer.pool for layer in LAYERS]

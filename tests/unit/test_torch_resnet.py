@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from test_foreign_layouts import activations, pixels
-from test_torch_weights import agree, trained
+from test_torch_weights import agree, by_the_card, trained
 
 import ssl_single_image as ssi
 from ssl_single_image import models
@@ -76,13 +76,29 @@ class ResNet(nn.Module):
     ("name", "blocks", "deep"), [("resnet18", (2, 2, 2, 2), False), ("resnet50", (3, 4, 6, 3), True)]
 )
 def test_a_saved_network_has_its_activations_here(
-    tmp_path: Path, name: str, blocks: tuple[int, ...], deep: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, blocks: tuple[int, ...], deep: bool
 ) -> None:
     network = trained(lambda: ResNet(blocks, deep))
     torch.save(network.state_dict(), tmp_path / "net.pth")
     loaded = ssi.load_encoder(f"file:{tmp_path / 'net.pth'},size=64")
     assert loaded.meta["file"]["layout"] == f"torchvision-{name}"
     assert loaded.encoder.spec.size == 64
-    agree(activations(loaded, pixels(1, 64)), network.layers(pixels(1, 64)))
+    images = pixels(1, 64)
+    found, wanted = activations(loaded, images), network.layers(images)
+    agree(found, wanted)
     back = ssi.export_encoder(loaded, tmp_path / "back.pth")
     assert torch.load(back, weights_only=True)["state_dict"]["layer4_0.shortcut.weight"].shape[2:] == (1, 1)
+    monkeypatch.chdir(tmp_path)
+    theirs = by_the_card(back, images)
+    assert list(theirs) == list(found)
+    agree(theirs, wanted)
+
+
+def test_the_card_of_a_small_stem_behind_a_sobel_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = ssi.load_encoder("random:resnet18,stem=small,sobel=true")
+    path = ssi.export_encoder(sent, tmp_path / "net.safetensors")
+    monkeypatch.chdir(tmp_path)
+    images = pixels(1, 32)
+    agree(activations(sent, images), list(by_the_card(path, images).values()))

@@ -191,6 +191,18 @@ def test_torch_load_reads_what_is_exported(tmp_path: Path, mapped: bool) -> None
     assert not found["conv3.weight"].requires_grad
 
 
+def by_the_card(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Activations by the program in a model card, which looks for the weights in the current folder."""
+    (program,) = re.findall(
+        r"```python\n(import torch\n.*?)```", path.with_suffix(".md").read_text(), re.DOTALL
+    )
+    names: dict[str, Any] = {}
+    exec(compile(program, "card", "exec"), names)
+    with torch.no_grad():
+        found = names["encoder"](torch.tensor(images).permute(0, 3, 1, 2))
+    return {layer: value.permute(0, 2, 3, 1).numpy() for layer, value in found.items()}
+
+
 @pytest.mark.parametrize("backbone", NETWORKS)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_the_program_of_the_card_gives_the_activations(
@@ -198,14 +210,8 @@ def test_the_program_of_the_card_gives_the_activations(
 ) -> None:
     sent = encoder(backbone)
     path = ssi.export_encoder(sent, tmp_path / f"net{suffix}")
-    (program,) = re.findall(
-        r"```python\n(import torch\n.*?)```", path.with_suffix(".md").read_text(), re.DOTALL
-    )
     monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    exec(compile(program, "card", "exec"), names)
     images = pixels(sent.encoder.spec)
-    with torch.no_grad():
-        theirs = names["encoder"](torch.tensor(images).permute(0, 3, 1, 2))
+    theirs = by_the_card(path, images)
     assert list(theirs) == list(sent.layers)
-    agree(activations(sent, images), [value.permute(0, 2, 3, 1).numpy() for value in theirs.values()])
+    agree(activations(sent, images), list(theirs.values()))

@@ -13,7 +13,7 @@ from flax import traverse_util
 
 from ssl_single_image import models
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs.foreign.layouts import Block, Layout
+from ssl_single_image.runs.foreign.layouts import NORM, Block, Layout
 from ssl_single_image.runs.foreign.matching import Match, front_names, variables
 from ssl_single_image.runs.foreign.tensors import Tensor
 from ssl_single_image.types import EncoderSpec, EncoderVariables
@@ -26,9 +26,6 @@ FRONT: tuple[np.ndarray, ...] = (
     np.zeros(2),
 )
 """The fixed filters of the Sobel front of `models.layers`: grey, its bias, derivatives, their biases."""
-
-NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
-"""PyTorch's names of a batch norm's variables -> this package's."""
 
 Arrays = dict[str, np.ndarray]
 
@@ -92,7 +89,11 @@ def _block(block: Block, read: _Reader, ours: Collection[str], normed: bool, eps
         else:
             carried = bias
     if block.norm and (normed or not block.conv):
-        norm = {name: read(f"{block.their_norm}.{theirs}") for theirs, name in NORM.items()}
+        norm = {
+            name: read(f"{block.their_norm}.{theirs}")
+            for theirs, name in NORM.items()
+            if f"{block.norm}.{name}" in ours  # one without gains and shifts has statistics alone
+        }
         if (norm["var"] < 0).any():
             raise InputError(f"{read.where}: {block.their_norm}.running_var has negative values")
         # (x + b) - mean = x - (mean - b): the same network without the bias.

@@ -14,6 +14,8 @@ from ssl_single_image import models
 
 OWN = "ssl_single_image"
 """The layout of this package's exports, which `own` makes for each network."""
+NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+"""PyTorch's names of a batch norm's variables -> this package's."""
 
 
 @dataclasses.dataclass(frozen=True)

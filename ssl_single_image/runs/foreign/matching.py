@@ -17,13 +17,15 @@ from tabulate import tabulate
 from ssl_single_image import keys, models
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs.checkpoint import variables_of
-from ssl_single_image.runs.foreign.layouts import OWN, Block, Layout
+from ssl_single_image.runs.foreign.layouts import NORM, OWN, Block, Layout
 from ssl_single_image.runs.foreign.tensors import Tensor
 
 COUNTER = "num_batches_tracked"
 """What PyTorch's batch norms count; nothing here needs it."""
 MOST_ROWS = 30
 """Of a table of differences."""
+FAMILIAR = 0.5
+"""A file is compared with a layout only if it has this share of its names: "conv1.weight" is in many networks."""
 
 Shape = tuple[int, ...]
 Difference = tuple[str, str, str]
@@ -40,6 +42,7 @@ class Match:
       normed: whether the file has batch norms.
       differences: missing, extra and mis-shaped tensors; none where the layout fits.
       shared: how many tensors of the trunk agree.
+      known: the share of the trunk's tensors whose names are in the file, whatever their shapes.
     """
 
     layout: Layout
@@ -47,6 +50,7 @@ class Match:
     normed: bool
     differences: Sequence[Difference]
     shared: int
+    known: float
 
 
 def plain_names(tensors: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -116,13 +120,14 @@ def _compare(layout: Layout, options: Mapping[str, Any], tensors: Mapping[str, T
     extra = _extra(layout, tensors, required | allowed)
     differences += [(name, str(tensors[name].shape), "no such tensor") for name in extra]
     shared = sum(name in tensors and tensors[name].shape == shape for name, shape in required.items())
-    return Match(layout, options, normed, differences, shared)
+    known = sum(name in tensors for name in required) / max(len(required), 1)
+    return Match(layout, options, normed, differences, shared, known)
 
 
 def _names_fit(layout: Layout, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a file has the names of a layout, whatever its shapes: asked first, because it needs no network."""
     any_shape: dict[str, Shape] = {f"{block.conv}.kernel": (0, 0, 0, 0) for block in layout.blocks}
-    any_shape |= {f"{block.norm}.scale": (0,) for block in layout.blocks}
+    any_shape |= {f"{block.norm}.{name}": (0,) for block in layout.blocks for name in NORM.values()}
     required, allowed = _expected(layout, any_shape, _normed(layout, tensors), True)
     return required.keys() <= tensors.keys() and not _extra(layout, tensors, required | allowed)
 
@@ -177,10 +182,8 @@ def _wanted(
         elif block.norm or f"{block.conv}.bias" in ours:
             required |= bias
     if has_norm:
-        size = ours[f"{block.norm}.scale"]
-        required |= {
-            f"{block.their_norm}.{name}": size for name in ("weight", "bias", "running_mean", "running_var")
-        }
+        leaves = {f"{block.their_norm}.{theirs}": f"{block.norm}.{name}" for theirs, name in NORM.items()}
+        required |= {theirs: ours[name] for theirs, name in leaves.items() if name in ours}
     return required, allowed
 
 
@@ -210,7 +213,7 @@ def find(
     if not candidates:
         raise _no_variant(layouts.values(), given, where)
     nearest = max(candidates, key=lambda candidate: (candidate.shared, -len(candidate.differences)))
-    if nearest.shared:
+    if nearest.shared and nearest.known >= FAMILIAR:
         raise refusal(nearest, f"{where}: fits no layout; the nearest is {nearest.layout.name}")
     raise _unknown(tensors, layouts.values(), where)
 
