@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from test_foreign_layouts import MEAN, STD, TOLERANCE, activations, pixels, save
 import ssl_single_image as ssi
 from ssl_single_image import models
 from ssl_single_image.errors import InputError
+from ssl_single_image.models.resnet import Options
+from ssl_single_image.probes import pooling
 
 LAYERS = ["conv1", "layer1", "layer2", "layer3", "layer4"]
 SIDES = {"imagenet": (224, (112, 56, 28, 14, 7)), "small": (32, (32, 32, 16, 8, 4))}
@@ -39,6 +42,9 @@ def test_sizes_are_the_published_ones(name: str, stem: str) -> None:
     assert {layer: tap.shape[1:] for layer, tap in taps.items()} == {
         layer: (cells, cells, channels)
         for layer, cells, channels in zip(LAYERS, maps, CHANNELS[name], strict=True)
+    }
+    assert models.activation_shapes(models.encoder_spec(name, {"stem": stem})) == {
+        layer: tap.shape[1:] for layer, tap in taps.items()
     }
     count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     assert count + (7 * 7 - 3 * 3) * 3 * 64 * (stem == "small") == TORCHVISION[name]
@@ -110,19 +116,25 @@ def test_spectral_norm_reaches_every_convolution() -> None:
         assert 0.9 < largest < 2.5  # the estimate after no training step is from below
 
 
-def test_training_reaches_every_parameter_and_statistic() -> None:
-    network = models.build_network("resnet18", {"stem": "small"}, 4)
+def tiny(bottleneck: bool, **shared: Any) -> models.ResNet:
+    """A stem and two stages of one block."""
+    return models.ResNet((1, 1), bottleneck, Options(stem="small"), **shared)
+
+
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_training_reaches_every_parameter_and_statistic(bottleneck: bool) -> None:
+    trunk = tiny(bottleneck)
     x = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
 
     @jax.jit
     def step(key):
-        variables = network.init(key, x, train=False)
+        variables = trunk.init(key, x, train=False)
 
         def loss(params):
-            (logits, _), new = network.apply(
+            (output, _), new = trunk.apply(
                 {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
             )
-            return (jax.nn.log_softmax(logits) * jnp.eye(4)).sum(), new["batch_stats"]
+            return (output * jax.random.normal(key, output.shape)).sum(), new["batch_stats"]
 
         gradients, statistics = jax.grad(loss, has_aux=True)(variables["params"])
         return gradients, statistics, variables["batch_stats"]
@@ -131,6 +143,54 @@ def test_training_reaches_every_parameter_and_statistic() -> None:
     assert all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradients))
     changed = jax.tree.map(lambda a, b: bool((a != b).any()), new, old)
     assert all(jax.tree.leaves(changed))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_statistics_span_the_replicas(bottleneck: bool) -> None:
+    """Two halves of a batch that share their statistics are what the whole batch is."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 3)))
+    alone = tiny(bottleneck, dtype=jnp.float64)
+    joined = tiny(bottleneck, dtype=jnp.float64, axis_name="replicas")
+    variables = jax.jit(lambda key: alone.init(key, x, train=False))(jax.random.key(0))
+
+    def train(trunk, x):
+        (output, _), new = trunk.apply(variables, x, train=True, mutable=["batch_stats"])
+        return output, new["batch_stats"]
+
+    wanted, statistics = jax.jit(functools.partial(train, alone))(x)
+    halves = jax.vmap(functools.partial(train, joined), axis_name="replicas")
+    found, each = jax.jit(halves)(x.reshape(2, 2, *x.shape[1:]))
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-5, atol=1e-6)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, np.broadcast_to(b, a.shape), rtol=1e-5, atol=1e-6),
+        each,
+        statistics,
+    )
+
+
+def test_average_pooling_behind_the_stem() -> None:
+    """Without any block, the output is the pooled stem."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 12, 12, 3)), jnp.float32)
+    usual = models.ResNet((), False)
+    variables = jax.jit(lambda key: usual.init(key, x, train=False))(jax.random.key(0))
+    pooled = {}
+    for trunk, reduce in ((usual, np.max), (usual.average_pooled(), np.mean)):
+        output, taps = trunk.apply(variables, x, train=False)
+        padded = np.pad(taps["conv1"], ((0, 0), (1, 1), (1, 1), (0, 0)))  # what a ReLU gives is 0 or more
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))[:, ::2, ::2]
+        np.testing.assert_allclose(output, reduce(windows, (-2, -1)), rtol=1e-5, atol=1e-6)
+        pooled[reduce] = output
+    assert np.abs(pooled[np.max] - pooled[np.mean]).max() > 0.1
+
+
+@pytest.mark.parametrize("name", CHANNELS)
+def test_published_probes_see_about_nine_thousand_features_of_each_layer(name: str) -> None:
+    shapes = models.activation_shapes(models.encoder_spec(name))
+    pools = pooling.choose(shapes, "adaptive", 9600)
+    found = {layer: pooling.features(pool, shapes[layer]) for layer, pool in pools.items()}
+    assert list(found) == LAYERS
+    assert set(found.values()) <= {8192, 9216}
 
 
 def test_blocks_with_zero_gains_pass_their_input_on() -> None:
