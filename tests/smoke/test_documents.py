@@ -137,7 +137,7 @@ def made(words: list[str]) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    for line in done.stdout.splitlines():
+    for line in done.stdout.replace("\\\n", " ").splitlines():
         program, _, rest = line.partition(" ")
         if program.endswith("/ssl-single-image"):
             read_settings(shlex.split(rest))
