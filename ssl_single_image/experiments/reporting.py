@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -78,14 +80,37 @@ def watch(
     )
     before = _state(paths)
     build()
-    with _served(place / pages.PAGE, port) as server:
+    with _served(place / pages.PAGE, port) as server, _interrupts() as heard:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         started(f"http://{HOST}:{server.server_address[1]}/")
-        while True:
+        while not heard:
             time.sleep(every)
             now = _state(paths)
             if now != before:
                 before = now if _built(build) else before
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that is no longer empty once Ctrl-C was pressed.
+
+    KeyboardInterrupt alone can be lost: Python drops what is raised while it frees an object, in the middle of a build.
+    """
+    heard: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # which hears of no signal
+        yield heard
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _built(build: Callable[[], None]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,10 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from report_pages import make_probe
 from test_tables import result
+
+from ssl_single_image.experiments import reporting
 
 PATIENCE = 60
 """Seconds that anything may take on a busy machine."""
@@ -70,6 +74,30 @@ def test_the_page_follows_the_run_and_a_signal_ends_it(
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 128 + signal.SIGINT
     assert "98.7" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_an_interrupt_that_is_lost_in_a_build_still_ends_it(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+
+    def build(folder: Path, *args: Any, **options: Any) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "index.html").touch()
+        if built:
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        built.append(folder)
+
+    def started(address: str) -> None:
+        make_probe(run, result("a", 60.0))
+
+    monkeypatch.setattr("ssl_single_image.analysis.report.build", build)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        reporting.watch([run], tmp_path / "r", port=0, every=0.01, started=started)
+    assert len(built) == 2
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_a_port_in_use_is_refused(
