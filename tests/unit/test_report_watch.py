@@ -79,7 +79,7 @@ def test_the_page_follows_the_run_and_a_signal_ends_it(
 def test_an_interrupt_that_is_lost_in_a_build_still_ends_it(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built = []
+    built: list[Path] = []
 
     def build(folder: Path, *args: Any, **options: Any) -> None:
         folder.mkdir(exist_ok=True)
