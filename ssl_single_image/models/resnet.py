@@ -146,21 +146,17 @@ def input_size(options: Options) -> int:
     return 224 if options.stem == "imagenet" else 32
 
 
-RESNET18 = Backbone(
-    functools.partial(build, (2, 2, 2, 2), False),
-    head,
-    input_size=224,
-    smallest=1,
-    parameters=11_176_512,
-    options=Options,
-    input_size_by=input_size,
-)
-RESNET50 = Backbone(
-    functools.partial(build, (3, 4, 6, 3), True),
-    head,
-    input_size=224,
-    smallest=1,
-    parameters=23_508_032,
-    options=Options,
-    input_size_by=input_size,
-)
+def _backbone(blocks: Sequence[int], bottleneck: bool, parameters: int) -> Backbone:
+    return Backbone(
+        functools.partial(build, blocks, bottleneck),
+        head,
+        input_size=224,
+        smallest=1,
+        parameters=parameters,
+        options=Options,
+        input_size_by=input_size,
+    )
+
+
+RESNET18 = _backbone((2, 2, 2, 2), False, 11_176_512)
+RESNET50 = _backbone((3, 4, 6, 3), True, 23_508_032)
