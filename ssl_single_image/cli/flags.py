@@ -148,8 +148,10 @@ def _stylize(flag_values: flags.FlagValues) -> None:
         flags.DEFINE_float(name, default, summary, flag_values=flag_values)
 
     text("checkpoint", None, f"Encoder to paint with: {REFERENCES}. A Sobel network can't be used.")
-    text("content", None, "Image whose objects are shown: a file or builtin:NAME.")
-    text("style", None, "Image whose colours and textures are taken: a file or builtin:NAME.")
+    text("content", None, "Image whose objects are shown: a file, builtin:NAME or synthetic:NAME@SEED.")
+    text(
+        "style", None, "Image whose colours and textures are taken: a file, builtin:NAME or synthetic:NAME@SEED."
+    )
     text("out", None, "Image file to write; NAME.json beside it records settings and losses.")
     number("size", 256, "Longer side of the picture in pixels.")
     number("steps", 200, "Steps of L-BFGS.")
@@ -176,7 +178,8 @@ def _sample(flag_values: flags.FlagValues) -> None:
     text(
         "image",
         None,
-        "Source image: a file, folder, glob pattern or builtin:NAME. builtin:list prints the built-in names.",
+        "Source: a file, folder, glob pattern, builtin:NAME[+NAME...], synthetic:NAME[,size=N]@SEED or unlabelled:DATASET."
+        " builtin:list and synthetic:list print the names.",
         flag_values=flag_values,
     )
     text("out", None, "Image file to write a sheet of crops to.", flag_values=flag_values)

@@ -12,13 +12,14 @@ def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     from ssl_single_image import images
     from ssl_single_image.experiments import cropping, presets
-    from ssl_single_image.images import builtin
+    from ssl_single_image.images import builtin, synthetic
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "sample")
     distributed.check_devices()
-    if args.image == f"{builtin.PREFIX}list":
-        print(_list_of_photographs())
+    lists = {builtin.PREFIX + "list": _list_of_photographs, synthetic.PREFIX + "list": _list_of_synthetic}
+    if args.image in lists:
+        print(lists[args.image]())
         return
     if bool(args.out) == bool(args.export):
         raise InputError(
@@ -65,6 +66,17 @@ def _list_of_photographs() -> str:
         for p in builtin.PHOTOGRAPHS.values()
     ]
     return tabulate(rows, headers=("name", "height x width", "kind", "licence"))
+
+
+def _list_of_synthetic() -> str:
+    from ssl_single_image.cli import listing
+    from ssl_single_image.images import synthetic
+
+    rows = [
+        (synthetic.PREFIX + name, f"{synthetic.SIZE} x {synthetic.SIZE}", synthetic.meaning(name))
+        for name in synthetic.KINDS
+    ]
+    return listing.table(rows, ("name", "height x width", "what it is")) + f"\n\nGiven as {synthetic.FORM}"
 
 
 if __name__ == "__main__":

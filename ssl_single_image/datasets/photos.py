@@ -45,7 +45,7 @@ def load(argument: str, *, data_dir: str | None, size: int, exclude: Sequence[st
     """
     if argument:
         raise InputError(f"data set photos:{argument}: photos takes nothing after its name")
-    left_out = {_scene(name.removeprefix(builtin.PREFIX)) for name in exclude}
+    left_out = {_scene(name) for text in exclude for name in builtin.names_in(text) or (text,)}
     names = tuple(name for name in builtin.colour_photographs() if _scene(name) not in left_out)
     if len(names) < 2:
         raise InputError(

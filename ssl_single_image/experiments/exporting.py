@@ -119,9 +119,14 @@ def _check_probe(measured: Mapping[str, Any], loaded: LoadedEncoder, file: str) 
 
 
 def _known_licence(config: Mapping[str, Any]) -> str:
-    name = str(config.get("source", "")).removeprefix(builtin.PREFIX)
-    known = builtin.PHOTOGRAPHS.get(name)
-    return known.licence if known and name != config.get("source") else ""
+    """What is known of the licence of built-in photographs; with their names where there are several."""
+    names = builtin.names_in(str(config.get("source", "")))
+    if not names or any(name not in builtin.PHOTOGRAPHS for name in names):
+        return ""
+    licences = [builtin.PHOTOGRAPHS[name].licence for name in names]
+    if len(names) == 1:
+        return licences[0]
+    return "; ".join(f"{name}: {licence}" for name, licence in zip(names, licences, strict=True))
 
 
 def _without_folders(value: Any) -> Any:

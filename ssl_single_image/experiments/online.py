@@ -8,7 +8,7 @@ import jax
 
 from ssl_single_image import datasets, models, probes
 from ssl_single_image.experiments.settings import PretrainConfig
-from ssl_single_image.images.builtin import PREFIX
+from ssl_single_image.images import builtin
 from ssl_single_image.probes import measures, summary
 from ssl_single_image.runs import LoadedEncoder, progress
 from ssl_single_image.types import EncoderVariables
@@ -30,13 +30,12 @@ class QuickProbe:
         Raises:
           InputError: there is no such set, or it can't be probed.
         """
-        seen = settings.source.removeprefix(PREFIX) if settings.source.startswith(PREFIX) else None
         size = settings.encoder.size
         self._data = datasets.load(
             settings.probe_dataset,
             data_dir=settings.data_dir or None,
             size=size,
-            exclude=[seen] if seen else (),
+            exclude=builtin.names_in(settings.source),
             multi_label=None,
         )
         images = settings.probe_images

@@ -17,7 +17,7 @@ from ssl_single_image.analysis import figures, history, tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, presets
 from ssl_single_image.experiments.results import ProbeTable
-from ssl_single_image.images.builtin import PREFIX
+from ssl_single_image.images import builtin
 from ssl_single_image.probes import runner
 from ssl_single_image.runs import LoadedEncoder, expand, load_encoder, workdir
 from ssl_single_image.runs.metrics import TIMINGS
@@ -81,7 +81,7 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
 def pretrained_on(encoders: Iterable[LoadedEncoder]) -> list[str]:
     """Names of the built-in photographs that any of the encoders saw: nothing may be measured on them."""
     sources = [str(loaded.meta.get("config", {}).get("source", "")) for loaded in encoders]
-    return sorted({source.removeprefix(PREFIX) for source in sources if source.startswith(PREFIX)})
+    return sorted({name for source in sources for name in builtin.names_in(source)})
 
 
 def write(folder: Path, result: dict[str, Any]) -> None:

@@ -61,6 +61,11 @@ _TABLE = (
 PHOTOGRAPHS = {photograph.name: photograph for photograph in _TABLE}
 
 
+def names_in(source: str) -> tuple[str, ...]:
+    """Names of the built-in photographs in a source: "builtin:coffee+rocket" -> ("coffee", "rocket"); others have none."""
+    return tuple(source.removeprefix(PREFIX).split("+")) if source.startswith(PREFIX) else ()
+
+
 def load(name: str) -> np.ndarray:
     """The pixels of a built-in photograph, (H, W, 3) uint8.
 

@@ -1,4 +1,7 @@
-"""What `--image` and `config.source` mean: a file, a pattern, a folder or a built-in photograph."""
+"""What names source images: files, patterns, folders, built-in photographs and synthetic images.
+
+Training images of labelled sets are named in `datasets.sources`, which passes everything else on to here.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssl_single_image.images import builtin
+from ssl_single_image.images import builtin, synthetic
 from ssl_single_image.images.decode import read_image
 from ssl_single_image.types import InputError
+
+
+FORMS = f"a file, folder, glob pattern, {builtin.PREFIX}NAME[+NAME...] or {synthetic.FORM}"
+"""What the name of a source may look like."""
+_MADE = (builtin.PREFIX, synthetic.PREFIX)
+"""Prefixes of sources that no file of the user's is read for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +31,7 @@ class SourceImage:
     """A decoded image.
 
     Attributes:
-      name: the path it was read from, or `builtin:NAME`.
+      name: the path it was read from, `builtin:NAME` or `synthetic:NAME...`.
       pixels: (H, W, 3) uint8 RGB.
     """
 
@@ -34,14 +43,24 @@ class SourceImage:
         digest = hashlib.sha256(self.pixels.tobytes()).hexdigest()
         return {"name": self.name, "shape": list(self.pixels.shape), "sha256": digest}
 
+    def shrunk(self, factor: int) -> SourceImage:
+        """The image with its sides divided by a whole number; a pixel is the mean of factor x factor.
+
+        The last row and column are means of what is left where a side is no multiple.
+        """
+        if factor == 1:
+            return self
+        return dataclasses.replace(self, pixels=np.array(Image.fromarray(self.pixels).reduce(factor)))
+
 
 def load_source(source: str, *, max_pixels: int = 0) -> list[SourceImage]:
     """Reads every image that a source names, in an order that depends on the names alone.
 
     Args:
-      source: `builtin:NAME`, a file, a folder, or a glob pattern (`**` for any depth). Of a folder the image files
-        are taken, by extension and in order of name, without hidden files and without folders in it. All files
-        that a pattern matches must be images. `~` stands for the home folder.
+      source: `builtin:NAME` or several as `builtin:NAME+NAME`, `synthetic:NAME[,size=N]@SEED`, a file, a folder, or a
+        glob pattern (`**` for any depth). Of a folder the image files are taken, by extension and in order of name,
+        without hidden files and without folders in it. All files that a pattern matches must be images. `~` stands for
+        the home folder.
       max_pixels: most pixels that an image may have; 0: Pillow's limit of 89 million. Cameras of 100 megapixels need
         more.
 
@@ -49,20 +68,24 @@ def load_source(source: str, *, max_pixels: int = 0) -> list[SourceImage]:
       At least one image.
 
     Raises:
-      InputError: nothing matches, one of the images can't be decoded, or it has too many pixels.
+      InputError: nothing matches, a photograph is named twice, or an image can't be decoded or has too many pixels.
     """
-    if source.startswith(builtin.PREFIX):
-        return [SourceImage(source, builtin.load(source.removeprefix(builtin.PREFIX)))]
+    if names := builtin.names_in(source):
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise InputError(f"{source}: names {', '.join(sorted(twice))} twice; name every photograph once")
+        return [SourceImage(builtin.PREFIX + name, builtin.load(name)) for name in names]
+    if source.startswith(synthetic.PREFIX):
+        return [SourceImage(source, synthetic.load(source))]
     return [SourceImage(str(path), read_image(path, max_pixels)) for path in source_files(source)]
 
 
 def source_files(source: str) -> list[Path]:
-    """The files that `load_source` reads; none for a built-in photograph.
+    """The files that `load_source` reads; none for built-in photographs and synthetic images.
 
     Raises:
       InputError: nothing matches.
     """
-    return [] if source.startswith(builtin.PREFIX) else _files(source)
+    return [] if source.startswith(_MADE) else _files(source)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -85,7 +108,7 @@ def image_files(folder: Path) -> list[Path]:
 def _files(source: str) -> list[Path]:
     path = Path(os.path.expanduser(source))  # as a shell does it: ~NAME stays where there is no such user
     if not source:
-        raise InputError("no source image: give a file, a folder, a glob pattern or builtin:NAME")
+        raise InputError(f"no source image: give {FORMS}")
     if path.is_dir():
         return image_files(path)
     if path.exists():  # before patterns, so that a name with brackets in it can be given
