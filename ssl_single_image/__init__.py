@@ -14,7 +14,7 @@ image" (ICLR 2020). From an image to a table of accuracies:
 In a notebook, `table`, `table.figure()`, `run.curves()` and `show_crops` show themselves.
 
 Images and crops
-    load_source     decodes a file, a folder, a glob or a built-in photograph
+    load_source     decodes or makes the images that a source names
     build_atlas     puts images on the device, ready to be cropped
     CropSpec        says how crops are made; `CropSpec.preset("paper", 32)` is the paper's recipe
     render_crops    renders crops of an atlas by number, a pure function for your own steps
@@ -68,7 +68,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "show_crops",
             "stylize",
         ],
-        "images": ["build_atlas", "load_source"],
+        "datasets.sources": ["load_source"],
+        "images": ["build_atlas"],
         "runs": ["load_encoder"],
     },
 )
@@ -76,6 +77,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
 if TYPE_CHECKING:
     from ssl_single_image.augment import CropSpec as CropSpec
     from ssl_single_image.augment import render_crops as render_crops
+    from ssl_single_image.datasets.sources import load_source as load_source
     from ssl_single_image.errors import Halted as Halted
     from ssl_single_image.errors import InputError as InputError
     from ssl_single_image.experiments import analyse as analyse
@@ -92,5 +94,4 @@ if TYPE_CHECKING:
     from ssl_single_image.experiments import show_crops as show_crops
     from ssl_single_image.experiments import stylize as stylize
     from ssl_single_image.images import build_atlas as build_atlas
-    from ssl_single_image.images import load_source as load_source
     from ssl_single_image.runs import load_encoder as load_encoder

@@ -130,6 +130,24 @@ class Section:
         return cls(**values)
 
     @classmethod
+    def completed(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """A stored config with the fields that it lacks at their defaults, and those under former names renamed.
+
+        A field that was added later did not exist when the config was stored, and its default stands for what was done
+        then. Sections within are completed too. Nothing is checked.
+        """
+        found = {cls.RENAMED.get(str(name), str(name)): value for name, value in stored.items()}
+        for field in dataclasses.fields(cls):
+            kind, value = _annotations(typing.cast(Any, cls))[field.name][0], found.get(field.name)
+            if field.name not in found and field.default is not dataclasses.MISSING:
+                found[field.name] = _plain(field.default)
+            elif field.name not in found and field.default_factory is not dataclasses.MISSING:
+                found[field.name] = _plain(field.default_factory())
+            elif isinstance(kind, type) and issubclass(kind, Section) and isinstance(value, Mapping):
+                found[field.name] = kind.completed(value)
+        return found
+
+    @classmethod
     def from_value(cls, value: Any, path: str = "") -> Self:
         """`value` itself where it is such a section, else `from_config` of it.
 

@@ -15,7 +15,8 @@ from ssl_single_image.analysis import augmentations, grids
 from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.types import Rows
 
-_MAX_PANELS = 4
+MOST_PANELS = 4
+"""Source images that a sheet shows."""
 _ROW, _MOST_COLUMNS = 1500, 12
 """Of rows with one augmentation at a time: pixels, about, and crops."""
 _PIXELS_AT_ONCE = 1 << 22
@@ -35,17 +36,27 @@ def crop_sheet(
     *,
     scale: int = 0,
     heading: str = "",
+    atlas: images.Atlas | None = None,
 ) -> Image.Image:
     """Crops 0..count-1 of the virtual data set that training with `seed` sees, beside their sources.
 
     Up to four sources are shown, and the windows of the first 16 crops, which are framed in the same colours.
+
+    Args:
+      sources: the source images, or the first of them where there is an atlas of all.
+      spec: how crops are made.
+      count: how many.
+      seed: names the virtual data set.
+      scale: whole factor that crops are shown at; 0 picks one.
+      heading: above the crops.
+      atlas: of the source images; None: it is built.
     """
-    atlas = images.build_atlas([source.pixels for source in sources])
+    atlas = atlas or images.build_atlas([source.pixels for source in sources])
     drawn, crops = _draw(atlas, spec, count, seed)
     scale = scale or default_scale(spec.size)
     labels = [caption(i, {name: v[i] for name, v in drawn.items()}, spec, scale) for i in range(count)]
     columns = min(count, max(4, round((1.6 * count) ** 0.5)))
-    frames = [_colour(i) if owner < _MAX_PANELS else "" for i, owner in enumerate(drawn["image"])]
+    frames = [_colour(i) if owner < MOST_PANELS else "" for i, owner in enumerate(drawn["image"])]
     sheet = grids.contact_sheet(
         list(crops), labels, columns=columns, scale=scale, heading=heading, frames=frames[:_MAX_WINDOWS]
     )
@@ -74,13 +85,19 @@ def default_scale(size: int) -> int:
 
 
 def alone_sheet(
-    sources: Sequence[images.SourceImage], spec: augment.CropSpec, seed: int, *, scale: int = 0
+    sources: Sequence[images.SourceImage],
+    spec: augment.CropSpec,
+    seed: int,
+    *,
+    scale: int = 0,
+    atlas: images.Atlas | None = None,
 ) -> Image.Image:
     """The first crops of the virtual data set in their windows alone, then with each augmentation alone, then with all.
 
-    A column shows one crop, from the same window in all rows, see `augmentations.one_at_a_time`.
+    A column shows one crop, from the same window in all rows, see `augmentations.one_at_a_time`. The arguments are
+    those of `crop_sheet`.
     """
-    atlas = images.build_atlas([source.pixels for source in sources])
+    atlas = atlas or images.build_atlas([source.pixels for source in sources])
     rows = augmentations.rows(spec)
     wide = spec.size * (scale or grids.default_scale(spec.size))
     columns = max(1, min(max(4, _ROW // wide), _MOST_COLUMNS, MOST_PIXELS // (len(rows) * spec.size**2)))
@@ -130,7 +147,7 @@ def _draw(
 def _panels(sources: Sequence[images.SourceImage], drawn: Mapping[str, np.ndarray]) -> list[Image.Image]:
     corners, owner = drawn["corners"][:_MAX_WINDOWS], drawn["image"][:_MAX_WINDOWS]
     panels = []
-    for i, source in enumerate(sources[:_MAX_PANELS]):
+    for i, source in enumerate(sources[:MOST_PANELS]):
         mine = np.flatnonzero(owner == i)
         side = 640 if len(sources) == 1 else 400
         labels, colours = [str(k) for k in mine], [_colour(int(k)) for k in mine]

@@ -35,10 +35,12 @@ def check_source(
         what = f"{names[i] if names else f'image {i}'} ({height} x {width} pixels)"
         if area < _MIN_WINDOW:
             grow = math.sqrt(_MIN_WINDOW / max(area, 1e-9))
+            enough = _rounded_up(_MIN_WINDOW / (region[0] * region[1])) if region[0] * region[1] else math.inf
+            instead = f", or set min_area to {enough:g} or more" if enough <= 1 else ""
             raise InputError(
                 f"{what}: too small for min_area = {spec.min_area:g}, whose smallest window would hold"
                 f" {area:.2g} pixels, not {_MIN_WINDOW:g}; give an image of at least"
-                f" {math.ceil(height * grow)} x {math.ceil(width * grow)}, or raise min_area"
+                f" {math.ceil(height * grow)} x {math.ceil(width * grow)}{instead}"
             )
         if spec.min_area < 1 and math.sqrt(area) * box > min(region):
             raise InputError(
@@ -46,6 +48,12 @@ def check_source(
                 f" rotation {spec.rotation:g} and shear {spec.shear:g}, which need"
                 f" {math.ceil(math.sqrt(area) * box)} pixels a side; lower one of these"
             )
+
+
+def _rounded_up(value: float) -> float:
+    """To two digits."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.ceil(value / unit) * unit:.3g}")
 
 
 def _region(spec: CropSpec, height: int, width: int) -> tuple[float, float]:

@@ -150,7 +150,9 @@ def _stylize(flag_values: flags.FlagValues) -> None:
     text("checkpoint", None, f"Encoder to paint with: {REFERENCES}. A Sobel network can't be used.")
     text("content", None, "Image whose objects are shown: a file, builtin:NAME or synthetic:NAME@SEED.")
     text(
-        "style", None, "Image whose colours and textures are taken: a file, builtin:NAME or synthetic:NAME@SEED."
+        "style",
+        None,
+        "Image whose colours and textures are taken: a file, builtin:NAME or synthetic:NAME@SEED.",
     )
     text("out", None, "Image file to write; NAME.json beside it records settings and losses.")
     number("size", 256, "Longer side of the picture in pixels.")
@@ -174,48 +176,48 @@ def _stylize(flag_values: flags.FlagValues) -> None:
 
 
 def _sample(flag_values: flags.FlagValues) -> None:
-    text, number = flags.DEFINE_string, flags.DEFINE_integer
+    def text(name: str, default: str | None, summary: str) -> None:
+        flags.DEFINE_string(name, default, summary, flag_values=flag_values)
+
+    def number(name: str, default: int, summary: str) -> None:
+        flags.DEFINE_integer(name, default, summary, flag_values=flag_values)
+
     text(
         "image",
         None,
-        "Source: a file, folder, glob pattern, builtin:NAME[+NAME...], synthetic:NAME[,size=N]@SEED or unlabelled:DATASET."
-        " builtin:list and synthetic:list print the names.",
-        flag_values=flag_values,
+        "Source: a file, folder, glob pattern, builtin:NAME[+NAME...], synthetic:NAME[,size=N]@SEED or"
+        " unlabelled:DATASET. builtin:list and synthetic:list print the names.",
     )
-    text("out", None, "Image file to write a sheet of crops to.", flag_values=flag_values)
+    text("out", None, "Image file to write a sheet of crops to.")
     text(
         "export",
         None,
         "Folder to write crops to, or NAME.array_record. The same command continues it, a higher --count extends it.",
-        flag_values=flag_values,
     )
     text(
         "format",
         "png",
         "With --export FOLDER: png, jpeg (or jpg) or webp for image files, array_record for a TFDS data set.",
-        flag_values=flag_values,
     )
-    number("count", 48, "Number of crops.", flag_values=flag_values)
-    text("preset", "paper", "Recipe for crops: paper or authors.", flag_values=flag_values)
-    text(
-        "crop",
-        "",
-        "Changes to the preset's fields, such as rotation=10,hue=0.",
-        flag_values=flag_values,
-    )
+    number("count", 48, "Number of crops.")
+    text("preset", "paper", "Recipe for crops: paper or authors.")
+    text("crop", "", "Changes to the preset's fields, such as rotation=10,hue=0.")
     flags.DEFINE_bool(
         "alone", True, "Add a row for each augmentation alone below the sheet.", flag_values=flag_values
     )
-    number("size", 32, "Side of the crops in pixels.", flag_values=flag_values)
-    number(
-        "seed", 0, "Seed of the crops; `pretrain` with this seed sees the same ones.", flag_values=flag_values
-    )
-    number("scale", 0, "Enlarge crops by this whole factor; 0 picks one.", flag_values=flag_values)
+    number("size", 32, "Side of the crops in pixels.")
+    number("seed", 0, "Seed of the crops; `pretrain` with this seed sees the same ones.")
+    number("scale", 0, "Enlarge crops by this whole factor; 0 picks one.")
     number(
         "max_pixels",
         0,
         "Most pixels that a source image may have; 0: 89 million. Cameras of 100 megapixels need more.",
-        flag_values=flag_values,
+    )
+    number("shrink", 1, "Divide the sides of every source image by this first.")
+    text(
+        "data_dir",
+        "",
+        "Folder of prepared data sets, for unlabelled:DATASET. Default: ~/tensorflow_datasets.",
     )
     _required(flag_values, "image")
 

@@ -38,6 +38,8 @@ def main(args: flags.FlagValues) -> None:
             seed=args.seed,
             form=args.format,
             max_pixels=args.max_pixels,
+            data_dir=args.data_dir,
+            shrink=args.shrink,
         )
         logging.info("%d crops are in %s", args.count, args.export)
         return
@@ -51,6 +53,8 @@ def main(args: flags.FlagValues) -> None:
         alone=args.alone,
         title=f"preset {args.preset}, ",
         max_pixels=args.max_pixels,
+        data_dir=args.data_dir,
+        shrink=args.shrink,
     )
     cropping.save_crops(sheet, args.image, args.out)
     logging.info("wrote %s (%d x %d pixels)", args.out, sheet.width, sheet.height)

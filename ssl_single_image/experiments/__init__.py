@@ -46,7 +46,7 @@ def pretrain_config(
     Args:
       name: "rotnet", "deepcluster", "bigan" or "supervised"; or the path of a config file, or of a run's config.json.
       preset: "demo", "cifar32" or "imagenet224"; None: the config's own default.
-      image: a path, glob, folder or `builtin:NAME`; None: the config's own.
+      image: the source image or images, as `load_source` takes them; None: the config's own.
       **fields: in place of the config's: `steps=100`, `crop={"rotation": 0}`, `**{"optimizer.warmup": 0.1}`.
 
     Raises:

@@ -18,6 +18,7 @@ from absl import logging
 from ssl_single_image import augment, datasets, images
 from ssl_single_image.analysis import filters, grids, layer_figures, layer_tables, measure, similarity
 from ssl_single_image.analysis.measure import Pool
+from ssl_single_image.datasets import sources as named
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments.cropping import checked_source
 from ssl_single_image.experiments.probing import distinct, pretrained_on
@@ -61,7 +62,7 @@ class AnalysisSettings(Section):
     data_dir: str = ""
     images: Annotated[int, Within(similarity.FEWEST, MOST)] = 512
     layers: tuple[str, ...] = ()
-    source: Annotated[str, Told("a file, folder, glob pattern or builtin:NAME")] = ""
+    source: Annotated[str, Told(named.FORMS)] = ""
     queries: Annotated[int, Within(1, 16)] = 4
     neighbours: Annotated[int, Within(1, 16)] = 5
     grid: Annotated[int, Within(1, 16)] = 4
@@ -105,7 +106,16 @@ def analyse(
         return _analysed(encoders, settings, views, pool)
     record = {"command": COMMAND} | settings.to_config() | {"checkpoint": names}
     done = (place / RESULT).exists()
-    with workdir.held(place, lambda: workdir.claim(place, record, FREE, results=done, leavings=LEAVINGS)):
+    claim = functools.partial(
+        workdir.claim,
+        place,
+        record,
+        FREE,
+        results=done,
+        leavings=LEAVINGS,
+        complete=AnalysisSettings.completed,
+    )
+    with workdir.held(place, claim):
         analysis = _analysed(encoders, settings, views, pool)
         if jax.process_index() == 0:
             _write(place, analysis)
@@ -167,7 +177,14 @@ def _pool(encoders: Sequence[LoadedEncoder], settings: AnalysisSettings, views: 
         return Pool("image", settings.data, pixels, tuple(dict.fromkeys(spread)))
     crop = config.get("crop")
     spec = augment.CropSpec.from_config(crop) if crop else augment.CropSpec.preset("paper", size)
-    sources = checked_source(source, spec, config.get("seed", 0), config.get("max_pixels", 0))
+    sources = checked_source(
+        source,
+        spec,
+        config.get("seed", 0),
+        config.get("max_pixels", 0),
+        settings.data_dir or config.get("data_dir", ""),
+        1 if settings.source else config.get("shrink", 1),
+    )
     queries = tuple(range(min(settings.queries, settings.images)))
     return Pool("crop", source, _crops(sources, spec, config.get("seed", 0), settings.images), queries)
 

@@ -104,6 +104,22 @@ def read(kind: str, config: Any) -> Any:
     return schema.from_value(config, f"{kind} config")
 
 
+def completed(kind: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config with the fields that today's has and it lacks, at their defaults: to be compared with today's.
+
+    So a run that began before a field existed is resumed. What is stored beside the config stays. A config that is of
+    another kind, or names what there is no more, is left as it is; comparing then tells.
+    """
+    if MARKS[kind] not in stored:
+        return dict(stored)
+    found = SCHEMAS[kind].completed(stored)
+    try:
+        _complete(found, CHOICES[kind], {})
+    except InputError:
+        return dict(stored)
+    return found
+
+
 def update(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> ml_collections.ConfigDict:
     """A copy with some fields changed: `{"steps": 100, "crop.rotation": 0}` or `{"crop": {"rotation": 0}}`.
 

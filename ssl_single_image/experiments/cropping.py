@@ -11,6 +11,7 @@ from PIL import Image
 
 from ssl_single_image import augment, images
 from ssl_single_image.analysis import crops, grids
+from ssl_single_image.datasets import sources
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import progress, workdir
 
@@ -43,11 +44,13 @@ def show_crops(
     alone: bool = False,
     title: str = "",
     max_pixels: int = 0,
+    data_dir: str = "",
+    shrink: int = 1,
 ) -> Image.Image:
     """A sheet of the first crops that training with this seed sees, beside the source; a notebook shows it.
 
     Args:
-      source: a path, glob, folder or `builtin:NAME`.
+      source: the image or images, as `load_source` takes them.
       spec: how crops are made; None: the paper's recipe at 32 px.
       count: how many.
       seed: names the virtual data set.
@@ -55,6 +58,8 @@ def show_crops(
       alone: adds a row for each augmentation alone.
       title: put before the seed in the heading.
       max_pixels: most pixels that a source image may have; 0: Pillow's limit, 89 million.
+      data_dir: where prepared labelled sets lie, for `unlabelled:DATASET`.
+      shrink: what the sides of every source image are divided by.
 
     Raises:
       InputError: a source that can't be read or is too small, or a count out of range.
@@ -70,15 +75,16 @@ def show_crops(
             f"count = {count} crops of {spec.size} px: {pixels:,} pixels are too many for one sheet, at most"
             f" {crops.MOST_PIXELS:,}; show fewer, smaller ones or at a lower scale"
         )
-    sources = checked_source(source, spec, seed, max_pixels)
+    found = checked_source(source, spec, seed, max_pixels, data_dir, shrink)
     crops_shown = f"{count} crops" if count > 1 else "1 crop"
     heading = f"{crops_shown} of {spec.size} x {spec.size}, {title}seed {seed}"
     with progress.waiting(f"drawing {crops_shown}"):
-        sheet = crops.crop_sheet(sources, spec, count, seed, scale=scale, heading=heading)
+        atlas = images.build_atlas([image.pixels for image in found])
+        sheet = crops.crop_sheet(found, spec, count, seed, scale=scale, heading=heading, atlas=atlas)
     if not alone:
         return sheet
     with progress.waiting("drawing each augmentation alone"):
-        return grids.stacked([sheet, crops.alone_sheet(sources, spec, seed, scale=scale)])
+        return grids.stacked([sheet, crops.alone_sheet(found, spec, seed, scale=scale, atlas=atlas)])
 
 
 def export_crops(
@@ -90,17 +96,21 @@ def export_crops(
     seed: int = 0,
     form: str = "png",
     max_pixels: int = 0,
+    data_dir: str = "",
+    shrink: int = 1,
 ) -> Path:
     """Writes crops 0 to count - 1 of a virtual data set as files, to train on the same images elsewhere.
 
     Args:
-      source: a path, glob, folder or `builtin:NAME`.
+      source: the image or images, as `load_source` takes them.
       target: a folder, or NAME.array_record; an interrupted export is continued.
       count: how many; raise it to extend an export.
       spec: how crops are made; None: the paper's recipe at 32 px.
       seed: names the virtual data set.
       form: of a folder: "png", "jpeg" or "jpg", "webp", or "array_record" (a TFDS data set).
       max_pixels: most pixels that a source image may have; 0: Pillow's limit, 89 million.
+      data_dir: where prepared labelled sets lie, for `unlabelled:DATASET`.
+      shrink: what the sides of every source image are divided by.
 
     Raises:
       InputError: a bad argument, or a folder that holds other crops.
@@ -112,15 +122,15 @@ def export_crops(
     if not 1 <= count <= 2**32:
         raise InputError(f"count = {count}: must lie in [1, {2**32}]")
     spec = spec or augment.CropSpec.preset("paper", 32)
-    sources = checked_source(source, spec, seed, max_pixels)
+    found = checked_source(source, spec, seed, max_pixels, data_dir, shrink)
     target = Path(os.path.expanduser(target))
     layout = layouts.choose(target, form, spec, count)
     record = {"crop": spec.to_config(), "seed": seed, "count": count, "format": type(layout).__name__}
-    record |= {"encoding": layout.encoding, "sources": [source.record() for source in sources]}
+    record |= {"encoding": layout.encoding, "sources": sources.records(source, found)}
     _refuse_foreign(layout.root)
     with workdir.held(layout.root, lambda: _claim(layout, record)):
         with progress.waiting("building the atlas"):
-            atlas = images.build_atlas([s.pixels for s in sources])
+            atlas = images.build_atlas([image.pixels for image in found])
         export.export(atlas, spec, seed, count, layout)
     return target
 
@@ -160,13 +170,18 @@ def save_crops(sheet: Image.Image, source: str, out: str | Path) -> None:
       InputError: the file is the source itself, or can't be written.
     """
     place = Path(os.path.expanduser(out)).resolve()
-    if any(path.resolve() == place for path in images.source_files(source)):
+    if any(path.resolve() == place for path in sources.source_files(source)):
         raise InputError(f"{out}: is the source image itself; give another file for the sheet")
     images.save_image(sheet, out)
 
 
 def checked_source(
-    source: str, spec: augment.CropSpec, seed: int, max_pixels: int = 0
+    source: str,
+    spec: augment.CropSpec,
+    seed: int,
+    max_pixels: int = 0,
+    data_dir: str = "",
+    shrink: int = 1,
 ) -> list[images.SourceImage]:
     """The images of a source, large enough for the spec.
 
@@ -175,9 +190,13 @@ def checked_source(
     """
     if max_pixels < 0:
         raise InputError(f"max_pixels = {max_pixels}: must be 0 or more")
+    if not 1 <= shrink < 2**16:
+        raise InputError(f"shrink = {shrink}: must lie in [1, 2**16)")
     if not 0 <= seed < 2**32:
         raise InputError(f"seed = {seed}: must lie in [0, 2**32)")
     with progress.waiting(f"decoding {source}"):
-        sources = images.load_source(source, max_pixels=max_pixels)
-    augment.check_source(spec, [s.pixels.shape for s in sources], [s.name for s in sources])
-    return sources
+        found = sources.load_source(
+            source, size=spec.size, data_dir=data_dir, max_pixels=max_pixels, shrink=shrink
+        )
+    augment.check_source(spec, [image.pixels.shape for image in found], [image.name for image in found])
+    return found

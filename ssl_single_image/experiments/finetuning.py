@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -186,7 +187,9 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
     if (folder / workdir.CONFIG).exists() and "frozen_layers" not in workdir.read(folder):
         raise InputError(f"workdir {folder}: holds another kind of run; give finetune a folder of its own")
     there = any(folder.glob(f"*/{checkpoint.CHECKPOINTS}"))
-    workdir.claim(folder, record, (*FREE, "checkpoint"), results=there, leavings=("finetune.*",))
+    complete = functools.partial(configs.completed, "finetune")
+    leavings = ("finetune.*",)
+    workdir.claim(folder, record, (*FREE, "checkpoint"), results=there, leavings=leavings, complete=complete)
 
 
 def _train(
@@ -197,7 +200,7 @@ def _train(
     source = row.loaded.meta.get("config", {}).get("source", "") if row.loaded else ""
     record = config.to_config() | {"row": row.record(), "inputs": labelled_origin(data), "source": source}
     logging.info("%s: %d steps in %s", row.name, config.steps, place)
-    with workdir.held(place, lambda: claim_run(place, record, FREE)):
+    with workdir.held(place, lambda: claim_run(place, record, FREE, "finetune")):
         loop.train(
             row.objective(config, len(data.classes)),
             config,

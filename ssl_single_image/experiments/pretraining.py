@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,7 @@ from PIL import Image
 
 from ssl_single_image import augment, datasets, images, parallel
 from ssl_single_image.analysis import crops, grids
+from ssl_single_image.datasets import sources
 from ssl_single_image.datasets.base import padded
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, online
@@ -62,7 +65,12 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
     settings: PretrainConfig = configs.read("pretrain", config).resolved()
     place, used = Path(os.path.expanduser(folder)), choose_devices(devices)
     parallel.local_batch_size(settings.batch_size, used)
-    data, classes, origin = _labelled(settings, used) if settings.entry.labelled else _single_image(settings)
+    shown: list[images.SourceImage] = []
+    if settings.entry.labelled:
+        data, classes, origin = _labelled(settings, used)
+    else:
+        data, shown, origin = _source_images(settings)
+        classes = 0
     objective = settings.entry.make(settings.setup(classes))
     record = settings.to_config() | {"inputs": origin}
     quick = online.QuickProbe(settings) if settings.probe_every else None
@@ -78,19 +86,22 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
             devices=used,
             draw=_drawing(objective, data.example, settings.seed),
             probe=quick,
-            started=lambda: _draw_crops(settings, place),
+            started=lambda: _draw_crops(settings, place, shown, data.example),
         )
     logging.info("complete: %d steps in %s", settings.steps, place)
     return Run(place)
 
 
-def claim_run(folder: Path, record: dict[str, Any], free: Sequence[str] = FREE) -> None:
+def claim_run(
+    folder: Path, record: dict[str, Any], free: Sequence[str] = FREE, kind: str = "pretrain"
+) -> None:
     """Makes the folder that of this run; a run of the same config but for its length is resumed.
 
     Args:
       folder: where the run is.
       record: its config, with "steps", and what it comes from.
       free: fields that may have changed.
+      kind: of its config.
 
     Raises:
       InputError: it holds a run of another config, or one that is longer already.
@@ -99,7 +110,11 @@ def claim_run(folder: Path, record: dict[str, Any], free: Sequence[str] = FREE) 
     step, before = found or (0, None)
     if record["steps"] < step:
         raise InputError(f"steps = {record['steps']}: the run in {folder} is at step {step} already")
-    workdir.claim(folder, record, free, recorded=before, results=found is not None, leavings=LEAVINGS)
+    complete = functools.partial(configs.completed, kind)
+    results = found is not None
+    workdir.claim(
+        folder, record, free, recorded=before, results=results, leavings=LEAVINGS, complete=complete
+    )
     if before and record["steps"] != before["steps"]:
         lengths = record["steps"], before["steps"]
         logging.warning("the run gets %d steps instead of %d, and its schedule with them", *lengths)
@@ -117,12 +132,13 @@ def choose_devices(count: int) -> list[jax.Device]:
     return devices[:count] if count else devices
 
 
-def _draw_crops(config: PretrainConfig, folder: Path) -> None:
+def _draw_crops(
+    config: PretrainConfig, folder: Path, shown: Sequence[images.SourceImage], atlas: PyTree
+) -> None:
     sheet_file = folder / "samples.png"
-    if not config.entry.labelled and jax.process_index() == 0 and not sheet_file.exists():
-        sources = images.load_source(config.source, max_pixels=config.max_pixels)
+    if shown and jax.process_index() == 0 and not sheet_file.exists():
         heading = f"The first {SAMPLES} crops of this run, {config.crop.size} x {config.crop.size}"
-        sheet = crops.crop_sheet(sources, config.crop, SAMPLES, config.seed, heading=heading)
+        sheet = crops.crop_sheet(shown, config.crop, SAMPLES, config.seed, heading=heading, atlas=atlas)
         images.save_image(sheet, sheet_file)
 
 
@@ -140,20 +156,30 @@ def _drawing(objective: Objective, inputs: PyTree, seed: int) -> loop.Draw | Non
     return draw
 
 
-def _single_image(config: PretrainConfig) -> tuple[loop.Data, int, list[dict[str, Any]]]:
-    """The source images as an atlas that every step gets, and what they were."""
+def _source_images(
+    config: PretrainConfig,
+) -> tuple[loop.Data, list[images.SourceImage], list[dict[str, Any]]]:
+    """The source images as an atlas that every step gets, those that a sheet shows, and what they all were."""
     with progress.waiting(f"decoding {config.source}"):
-        sources = images.load_source(config.source, max_pixels=config.max_pixels)
-    augment.check_source(config.crop, [s.pixels.shape for s in sources], [s.name for s in sources])
+        found = sources.load_source(
+            config.source,
+            size=config.crop.size,
+            data_dir=config.data_dir,
+            max_pixels=config.max_pixels,
+            shrink=config.shrink,
+        )
+    augment.check_source(config.crop, [s.pixels.shape for s in found], [s.name for s in found])
     with progress.waiting("building the atlas"):
-        atlas = jax.device_put(images.build_atlas([source.pixels for source in sources]))
+        atlas = jax.device_put(images.build_atlas([source.pixels for source in found]))
     data = loop.Data(
         example=atlas,
         train=lambda step: itertools.repeat(atlas),
         evaluate=lambda: itertools.repeat(atlas, config.eval_batches),
         split=False,
     )
-    return data, 0, [source.record() for source in sources]
+    # Copies, because images of a labelled set are parts of one array, which would stay in memory.
+    shown = [dataclasses.replace(image, pixels=image.pixels.copy()) for image in found[: crops.MOST_PANELS]]
+    return data, shown, sources.records(config.source, found)
 
 
 def _labelled(

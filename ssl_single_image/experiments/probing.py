@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import time
@@ -75,7 +76,9 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
 def _claim(folder: Path, record: dict[str, Any]) -> None:
     """Makes the folder that of this probe; one without results is taken over."""
     there = (folder / "probe.json").exists()
-    workdir.claim(folder, record, FREE, results=there, leavings=("probe.*", HISTORY, TIMINGS))
+    complete = functools.partial(configs.completed, "probe")
+    leavings = ("probe.*", HISTORY, TIMINGS)
+    workdir.claim(folder, record, FREE, results=there, leavings=leavings, complete=complete)
 
 
 def pretrained_on(encoders: Iterable[LoadedEncoder]) -> list[str]:

@@ -9,6 +9,7 @@ import optax
 
 from ssl_single_image import datasets, models, objectives
 from ssl_single_image.augment import CropSpec
+from ssl_single_image.datasets import sources
 from ssl_single_image.errors import InputError
 from ssl_single_image.ops import backend
 from ssl_single_image.schema import SEED, OneOf, Told, Within
@@ -32,9 +33,12 @@ class PretrainConfig(PretrainPlan):
       objective: what the network is trained to do.
       objective_options: the options of that objective; those left out keep their defaults.
       preset: which preset the config came from; for the record.
-      source: the image or images: a path, glob, folder or `builtin:NAME`.
+      source: the image or images: a path, glob, folder, `builtin:NAME[+NAME...]`, `synthetic:NAME[,size=N]@SEED`, or
+        `unlabelled:DATASET`, the training images of a labelled set.
       max_pixels: most pixels that a source image may have; 0: Pillow's guard against decompression bombs, 89 million.
         Cameras of 100 megapixels need more.
+      shrink: the sides of every source image are divided by this before crops are drawn; a pixel is then the mean of
+        shrink x shrink.
       dataset: the labelled set, for an objective that learns from labels.
       data_dir: where prepared sets lie; "": TFDS's own folder.
       seed: seed of the initialisation, the crops and everything random in the steps.
@@ -57,8 +61,9 @@ class PretrainConfig(PretrainPlan):
     objective: Annotated[str, Told(f"one of {', '.join(objectives.OBJECTIVES)}")] = "rotnet"
     objective_options: Any = dataclasses.field(default_factory=dict)
     preset: str = ""
-    source: Annotated[str, Told("a file, folder, glob pattern or builtin:NAME")] = ""
+    source: Annotated[str, Told(sources.FORMS)] = ""
     max_pixels: Annotated[int, Within(0, 2**31, "[)")] = 0
+    shrink: Annotated[int, Within(1, 2**16, "[)")] = 1
     dataset: Annotated[str, Told(datasets.FORMS)] = ""
     data_dir: str = ""
     seed: Annotated[int, SEED] = 0

@@ -17,6 +17,7 @@ from PIL import Image
 from ssl_single_image import images, models
 from ssl_single_image.analysis import grids
 from ssl_single_image.analysis import style as transfer
+from ssl_single_image.datasets import sources as named
 from ssl_single_image.errors import Halted, InputError
 from ssl_single_image.experiments.results import Stylized
 from ssl_single_image.runs import LoadedEncoder, environment, load_encoder, progress, workdir
@@ -73,7 +74,8 @@ def stylize(
 
     Args:
       reference: an encoder as `load_encoder` takes it, or one that is loaded. A Sobel network can't be used.
-      content: the image whose objects the picture shows: a file or `builtin:NAME`.
+      content: the image whose objects the picture shows: a file, `builtin:NAME` or
+        `synthetic:NAME[,size=N]@SEED`.
       style: the image whose colours and textures it has, likewise.
       out: image file to write; beside it, with the ending .json, comes a record with settings and losses. None:
         nothing is written.
@@ -121,7 +123,7 @@ def _free(out: Path, *sources: str) -> Path:
     """
     images.image_format(out)
     for source in sources:
-        if any(path.resolve() == out.resolve() for path in images.source_files(source)):
+        if any(path.resolve() == out.resolve() for path in named.source_files(source)):
             raise InputError(f"{out}: is the image {source} itself; give another file for the picture")
     record = out.with_suffix(".json")
     if record.exists() and workdir.read(record.parent, record.name).get("command") != COMMAND:
@@ -159,7 +161,7 @@ def _problem(loaded: LoadedEncoder, settings: StyleSettings) -> transfer.Problem
 
 
 def _read(source: str) -> images.SourceImage:
-    found = images.load_source(source)
+    found = named.load_source(source)
     if len(found) > 1:
         raise InputError(f"{source}: names {len(found)} images; give one")
     return found[0]

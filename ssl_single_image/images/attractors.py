@@ -8,7 +8,7 @@ import numpy as np
 
 _POINTS, _POINTS_A_PIXEL = 1 << 16, 24
 _WARM_UP = 32
-"""Steps until points are on the attractor: maps shrink by about 0.6, so that their distance to it is then negligible."""
+"""Steps until points are on the attractor. Maps shrink by about 0.6, so that the distance is then negligible."""
 _AREA, _LONGEST = 1.1, 0.95
 """Sum of the determinants, and what no factor reaches: maps must shrink."""
 _KEPT = 0.65
@@ -64,9 +64,9 @@ def render(rng: np.random.Generator, size: int) -> np.ndarray:
     until all factors are below 0.95 and nine tenths of a trial picture of 32 x 32 pixels are met; about a sixth of the
     picture then stays black. It leaves out a tenth of the points on each side, where the attractor thins out.
 
-    At each step a point keeps 0.65 of its colour and takes 0.35 of its map's, which is uniform in the RGB cube. The images
-    of the attractor hide each other in the order of the maps, and so do their parts. So there are edges at every scale,
-    where an average over the points of a pixel would blur them.
+    At each step a point keeps 0.65 of its colour and takes 0.35 of its map's, which is uniform in the RGB cube. The
+    images of the attractor hide each other in the order of the maps, and so do their parts. So there are edges at
+    every scale, where an average over the points of a pixel would blur them.
     At last each channel is stretched to the range from 0 to 1, but for one value in a hundred at both ends.
     """
     for _ in range(_TRIALS):

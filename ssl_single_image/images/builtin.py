@@ -62,7 +62,7 @@ PHOTOGRAPHS = {photograph.name: photograph for photograph in _TABLE}
 
 
 def names_in(source: str) -> tuple[str, ...]:
-    """Names of the built-in photographs in a source: "builtin:coffee+rocket" -> ("coffee", "rocket"); others have none."""
+    """The built-in photographs in a source: "builtin:coffee+rocket" -> ("coffee", "rocket"); others have none."""
     return tuple(source.removeprefix(PREFIX).split("+")) if source.startswith(PREFIX) else ()
 
 

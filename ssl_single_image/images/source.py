@@ -19,7 +19,6 @@ from ssl_single_image.images import builtin, synthetic
 from ssl_single_image.images.decode import read_image
 from ssl_single_image.types import InputError
 
-
 FORMS = f"a file, folder, glob pattern, {builtin.PREFIX}NAME[+NAME...] or {synthetic.FORM}"
 """What the name of a source may look like."""
 _MADE = (builtin.PREFIX, synthetic.PREFIX)

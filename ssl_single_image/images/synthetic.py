@@ -3,8 +3,8 @@
 They ask what pretraining owes to a photograph: each has one property of photographs and lacks the others. A new kind is
 a function and a line in KINDS.
 
-The numbers come from `numpy.random.default_rng([seed, salt])`. A seed therefore names the same bits on every machine, as
-far as NumPy keeps its generators and its FFT as they are; a run records the hash of what it saw.
+The numbers come from `numpy.random.default_rng([seed, salt])`. A seed names the same bits on every machine, as far as
+NumPy keeps its generators and its FFT as they are. A run records the hash of what it saw.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _CONTRAST = 0.18
 def dead_leaves(rng: np.random.Generator, size: int) -> np.ndarray:
     """Discs that hide each other: edges, occlusion and every scale, as in photographs, but no objects.
 
-    The law is that of the dead leaves model (Lee, Mumford and Huang 2001), as Baradad et al. (2021), "Learning to See
-    by Looking at Noise", pretrain on it. Centres are uniform in the plane. Radii have the density r^-3 between
-    `max(1, size / 512)` and `size / 4` pixels, which makes the picture look alike at every scale. A leaf has one colour,
+    The law is that of the dead leaves model (Lee, Mumford and Huang 2001). Baradad et al. (2021), "Learning to See by
+    Looking at Noise", pretrain on such pictures. Centres are uniform in the plane. Radii have the density r^-3 between
+    `max(1, size / 512)` and `size / 4` pixels, so that the picture looks alike at every scale. A leaf has one colour,
     uniform in the RGB cube and independent of the others. Edges are not smoothed.
 
     Leaves fall from the front to the back until no pixel is left. What is seen has then exactly the law of leaves that
@@ -64,8 +64,8 @@ def pink_noise(rng: np.random.Generator, size: int) -> np.ndarray:
     """Noise with the amplitude spectrum 1 / f of photographs and random phases: their statistics of second order.
 
     The power spectrum of photographs falls about as 1 / f^2 (Field 1987; Baradad et al. 2021 pretrain on such noise).
-    The amplitude of every frequency but 0 is exactly 1 / f; its phase is that of white noise. The picture repeats itself
-    beyond its borders.
+    The amplitude of every frequency but 0 is exactly 1 / f before pixels are rounded, and its phase is that of white
+    noise. The picture would repeat itself beyond its borders.
 
     The channels mix three independent fields along the axes in which colours of photographs vary independently
     (Ruderman et al. 1998): grey, yellow against blue, and red against green, with standard deviations as 1 : 0.3 : 0.1.
@@ -91,9 +91,9 @@ def white_noise(rng: np.random.Generator, size: int) -> np.ndarray:
 def fractal(rng: np.random.Generator, size: int) -> np.ndarray:
     """The attractor of random contractions: structure at every scale by one rule, as in FractalDB.
 
-    FractalDB (Kataoka et al. 2020) draws affine maps at random, keeps those whose attractor fills enough of the picture,
-    and plots the points that they are led through. Maps are drawn by their singular values here, as Anderson and Farrell
-    (2022) do, and coloured by the maps that a point came through. `attractors.render` has the law.
+    FractalDB (Kataoka et al. 2020) draws affine maps at random, keeps those whose attractor fills enough of the
+    picture, and plots points of it. Here maps are drawn by their singular values, as by Anderson and Farrell (2022). A
+    point's colour tells by which maps it was reached. `attractors.render` has the law.
     """
     return _to_bytes(attractors.render(rng, size))
 
@@ -151,7 +151,9 @@ def meaning(name: str) -> str:
 
 def _free_within(free: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Whether a pixel is free in each of the boxes from `first` to `last`, both (n, 2)."""
-    total = np.pad(np.cumsum(np.cumsum(free, axis=0, dtype=np.int32), axis=1, dtype=np.int32), ((1, 0), (1, 0)))
+    total = np.pad(
+        np.cumsum(np.cumsum(free, axis=0, dtype=np.int32), axis=1, dtype=np.int32), ((1, 0), (1, 0))
+    )
     (y0, x0), (y1, x1) = first.T, last.T
     count = total[y1, x1] - total[y0, x1] - total[y1, x0] + total[y0, x0]
     return (count > 0) & (y1 > y0) & (x1 > x0)

@@ -122,6 +122,7 @@ def claim(
     recorded: Mapping[str, Any] | None = None,
     results: bool = True,
     leavings: Iterable[str] = (),
+    complete: Callable[[Mapping[str, Any]], Mapping[str, Any]] = dict,
 ) -> None:
     """Makes `workdir` the folder of the run that `config` describes, or finds that it already is.
 
@@ -136,6 +137,7 @@ def claim(
       recorded: the config that the results are known to come from; None: what config.json says.
       results: whether the folder holds any; one of another config and without results is taken over.
       leavings: patterns of what an attempt without results leaves; removed when its folder is taken over.
+      complete: gives a config of an earlier version the fields that it lacks, before it is compared.
 
     Raises:
       InputError: the folder holds a run of another config (the differing keys are named), or is no folder.
@@ -149,7 +151,7 @@ def claim(
         if path.exists()
         else json.loads(json.dumps(config))
     )
-    changed = differences(before, json.loads(json.dumps(config)), [*free, ENVIRONMENT])
+    changed = differences(complete(before), json.loads(json.dumps(config)), [*free, ENVIRONMENT])
     if changed:
         listed = "; ".join(
             f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items()
