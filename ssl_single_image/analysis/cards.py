@@ -155,13 +155,15 @@ def _sources(records: Sequence[Mapping[str, Any]]) -> str:
     if any("sha256" not in record for record in records):  # a labelled set
         labelled = [[record.get(field, "") for field in ("name", "images", "classes")] for record in records]
         return _table(labelled, ("data set", "images", "classes"))
-    rows = [
-        (record.get("name", ""), _sides(record.get("shape")), record.get("sha256", "")) for record in records
-    ]
+    rows = [(record.get("name", ""), _extent(record), record.get("sha256", "")) for record in records]
     return _table(rows, ("image", "height x width", "SHA-256 of its pixels"))
 
 
-def _sides(shape: Any) -> str:
+def _extent(record: Mapping[str, Any]) -> str:
+    """Height and width of an image, or how many images a set has."""
+    shape, count = record.get("shape"), record.get("images")
+    if isinstance(count, int):
+        return f"{count:,} images"
     return " x ".join(map(str, shape[:2])) if isinstance(shape, list | tuple) else ""
 
 

@@ -41,6 +41,18 @@ def test_level_zero_is_the_image_and_the_last_one_pixel() -> None:
     assert sizes[1::2] == between[:6]
 
 
+def test_images_of_one_size_are_packed_as_if_they_were_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atlas_module, "_PIXELS_AT_ONCE", 3 * 20 * 17)  # of seven, three are reduced at once
+    pictures = [*(noise(20, 17, seed=i) for i in range(7)), noise(9, 17), noise(20, 17, seed=8)]
+    atlas = images.build_atlas(pictures)
+    for i, picture in enumerate(pictures):
+        alone = images.build_atlas([picture])
+        for level in range(atlas.levels):
+            np.testing.assert_array_equal(
+                level_of(atlas, i, level), level_of(alone, 0, min(level, alone.levels - 1))
+            )
+
+
 def test_levels_equal_pillows_antialiased_bicubic() -> None:
     photograph = builtin.load("coffee")[:384, :512]
     atlas = images.build_atlas([photograph])

@@ -206,6 +206,8 @@ def test_photos_are_cut_from_disjoint_places() -> None:
 def test_photos() -> None:
     labelled = datasets.load("photos", size=32, exclude=["builtin:astronaut", "builtin:motorcycle_right"])
     again = datasets.load("photos", size=32, exclude=["astronaut", "motorcycle_left"])
+    together = datasets.load("photos", size=32, exclude=["builtin:astronaut+motorcycle_right"])
+    assert labelled.classes == together.classes
     assert labelled.name == "photos"
     assert set(labelled.classes).isdisjoint({"astronaut", "motorcycle_left", "motorcycle_right"})
     assert len(labelled.classes) >= 3

@@ -118,6 +118,20 @@ def card_of(path: Path) -> str:
     return path.with_suffix(".md").read_text()
 
 
+def test_the_card_has_the_licence_of_every_photograph(tmp_path: Path) -> None:
+    several = CONFIG | {"source": "builtin:coffee+rocket"}
+    text = card_of(ssi.export_encoder(encoder("alexnet32", **several), tmp_path / "net.pth"))
+    assert "Licence: coffee: CC0 (Rachel Michetti); rocket: public domain (SpaceX)." in text
+
+
+def test_the_card_counts_images_without_labels(tmp_path: Path) -> None:
+    record = {"name": "unlabelled:cifar10", "images": 50000, "sha256": "5a" * 32}
+    config = CONFIG | {"source": "unlabelled:cifar10", "inputs": [record]}
+    text = card_of(ssi.export_encoder(encoder("alexnet32", **config), tmp_path / "net.pth"))
+    assert "50,000 images" in text
+    assert "Licence: not stated." in text
+
+
 def test_the_card_tells_what_the_file_is(tmp_path: Path) -> None:
     results = tmp_path / "probe.json"
     results.write_text(json.dumps(probe(result("runs/cat", 61.4, 63.5, step=7, backbone="alexnet32"))))

@@ -200,9 +200,14 @@ def test_photographs_pretrained_on_are_excluded():
         loaded(source="builtin:coffee"),
         loaded(source="cat.jpg"),
         loaded(source="builtin:astronaut"),
+        loaded(source="builtin:rocket+coffee+motorcycle_left"),
+        loaded(source="synthetic:fractal@0"),
+        loaded(
+            source="unlabelled:photos"
+        ),  # of which the test crops are kept apart, as from labelled training
         loaded(),
     ]
-    assert command.pretrained_on(encoders) == ["astronaut", "coffee"]
+    assert command.pretrained_on(encoders) == ["astronaut", "coffee", "motorcycle_left", "rocket"]
 
 
 @pytest.fixture

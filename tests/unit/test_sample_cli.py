@@ -57,6 +57,18 @@ def test_lists_photographs(capsys: pytest.CaptureFixture[str]) -> None:
     assert "CC0" in text
 
 
+def test_lists_synthetic_images(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--image=synthetic:list") == 0
+    text = capsys.readouterr().out
+    for name in (
+        "synthetic:dead_leaves",
+        "synthetic:pink_noise",
+        "synthetic:white_noise",
+        "synthetic:fractal",
+    ):
+        assert name in text
+
+
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small, empty = tmp_path / "small.png", tmp_path / "empty.png"
     Image.new("RGB", (20, 20)).save(small)
@@ -75,6 +87,16 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path: Path, capsys: pytest
         ("--image=builtin:coffee", f"--out={out}", "--scale=99"): "scale = 99",
         ("--image=builtin:coffee", f"--out={out}", "--seed=-1"): "seed = -1",
         ("--image=builtin:coffee", f"--out={out}", "--sizes=3"): "sizes",
+        ("--image=builtin:coffee", f"--out={out}", "--shrink=0"): "shrink = 0",
+        (
+            "--image=builtin:coffee",
+            f"--out={out}",
+            "--shrink=40",
+        ): "builtin:coffee (10 x 15 pixels): too small",
+        ("--image=synthetic:fractal", f"--out={out}"): "has no seed",
+        ("--image=unlabelled:", f"--out={out}"): "unknown data set ''",
+        ("--image=unlabelled:cifar10", f"--out={out}", f"--data_dir={tmp_path}"): "cifar10 is not in",
+        ("--image=unlabelled:photos", f"--out={out}"): "set min_area to 0.004 or more",
     }
     for words, message in cases.items():
         assert command(*words) == 2

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ssl_single_image import images
+from ssl_single_image.images import builtin
 from ssl_single_image.types import InputError
 
 
@@ -74,6 +75,29 @@ def test_builtin() -> None:
     assert image.pixels.dtype == np.uint8
 
 
+def test_several_photographs() -> None:
+    assert [image.name for image in images.load_source("builtin:rocket+coffee")] == [
+        "builtin:rocket",
+        "builtin:coffee",
+    ]
+    assert images.source_files("builtin:rocket+coffee") == []
+    assert builtin.names_in("builtin:rocket+coffee") == ("rocket", "coffee")
+    assert builtin.names_in("rocket+coffee") == builtin.names_in("synthetic:fractal@0") == ()
+
+
+def test_shrunk_pixels_are_means() -> None:
+    (image,) = images.load_source("builtin:chelsea")
+    shrunk = image.shrunk(4)
+    assert shrunk.name == image.name
+    assert shrunk.record()["shape"] == [75, 113, 3]
+    whole = image.pixels[:300, :448].reshape(75, 4, 112, 4, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(shrunk.pixels[:, :112], whole, atol=0.51)
+    rest = image.pixels[:, 448:].reshape(75, 4, 3, 3).mean(axis=(1, 2))  # the last 3 of 451 columns
+    np.testing.assert_allclose(shrunk.pixels[:, 112], rest, atol=0.51)
+    assert image.shrunk(1) is image
+    assert image.shrunk(65535).pixels.shape == (1, 1, 3)
+
+
 def test_bad_sources(folder: Path) -> None:
     (folder / "void").mkdir()
     cases = {
@@ -83,6 +107,9 @@ def test_bad_sources(folder: Path) -> None:
         f"{folder}/absent.png": "no such file",
         f"{folder}/README.txt": "not an image",
         "builtin:mona_lisa": "astronaut",
+        "builtin:coffee+mona_lisa": "builtin:mona_lisa: no such photograph",
+        "builtin:coffee+": "builtin:: no such photograph",
+        "builtin:coffee+rocket+coffee": "names coffee twice",
     }
     for source, message in cases.items():
         with pytest.raises(InputError, match=message):

@@ -55,8 +55,11 @@ def origin(run: Workdir) -> dict[str, Any]:
     found: dict[str, Any] = {"run": run.name, "objective": run.objective, "images": None, "labelled": False}
     if isinstance(inputs, list) and inputs:
         first = inputs[0] if isinstance(inputs[0], Mapping) else {}
-        found["labelled"] = isinstance(first.get("images"), int)
-        found["images"] = first["images"] if found["labelled"] else len(inputs)
+        counted = isinstance(first.get("images"), int)
+        found["labelled"] = (
+            counted and "sha256" not in first
+        )  # a set without its labels has the hash of its pixels
+        found["images"] = first["images"] if counted else len(inputs)
     return found
 
 

@@ -54,7 +54,11 @@ def _source(one: Mapping[str, Any]) -> str:
     if isinstance(shape, list) and len(shape) == 3:
         words.append(f"{shape[1]} x {shape[0]} pixels")
     if isinstance(one.get("images"), int):
-        words.append(f"{one['images']:,} labelled images")
+        words.append(
+            f"{one['images']:,} images without labels"
+            if one.get("sha256")
+            else f"{one['images']:,} labelled images"
+        )
     if one.get("sha256"):
         words.append(f"SHA-256 of its pixels {str(one['sha256'])[:HASH]}…")
     return ", ".join(words)
