@@ -64,8 +64,8 @@ def pink_noise(rng: np.random.Generator, size: int) -> np.ndarray:
     """Noise with the amplitude spectrum 1 / f of photographs and random phases: their statistics of second order.
 
     The power spectrum of photographs falls about as 1 / f^2 (Field 1987; Baradad et al. 2021 pretrain on such noise).
-    In each of three independent fields the amplitude of every frequency but 0 is exactly 1 / f, and its phase is that of
-    white noise. The picture would repeat itself beyond its borders.
+    In each of three independent fields the amplitude of every frequency but 0 is exactly 1 / f, and its phase is that
+    of white noise. The picture would repeat itself beyond its borders.
 
     The channels mix the fields along the axes in which colours of photographs vary independently
     (Ruderman et al. 1998): grey, yellow against blue, and red against green, with standard deviations as 1 : 0.3 : 0.1.
