@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 from typing import Any
 
@@ -20,6 +21,8 @@ PRESETS = {"demo": ("alexnet32", 32), "cifar32": ("alexnet32", 32), "imagenet224
 """Preset -> (backbone, crop side in pixels)."""
 
 
+_COMMAS = re.compile(r",(?!size=[^,@]*@)")
+"""Between the words of an argument. `synthetic:NAME,size=N@SEED` is one."""
 WITH_COMMAS = {
     "image": "--config.source=",
     "path": "--config.dataset=folder:",
@@ -126,7 +129,7 @@ def parse_arg(arg: str, **defaults: Any) -> ml_collections.ConfigDict:
       InputError: a word without "=", a key that `defaults` lacks, a value of another type.
     """
     parsed = ml_collections.ConfigDict(defaults)
-    words = [part.strip() for part in arg.split(",") if part.strip()]
+    words = [part.strip() for part in _COMMAS.split(arg) if part.strip()]
     for number, word in enumerate(words):
         key, equals, value = word.partition("=")
         if not equals or key not in defaults:

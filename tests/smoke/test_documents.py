@@ -77,6 +77,7 @@ READ_ONLY = {
     "runs/nin": "another network takes long to compile, and tests/unit/test_models.py has it",
     "runs/c10-long": "differs from an earlier command in numbers alone",
     "prepare --dataset cifar10": "downloads",
+    "unlabelled:cifar10": "needs the set, and tests/unit/test_sources.py has such a run",
     "kind=knn": "it votes among more images than the small size has, and tests/unit/test_closed_probes.py has it",
     "kind=fewshot": "likewise",
     "runs/scattering": "it has more channels than the small size keeps, and tests/unit/test_scattering.py has it",

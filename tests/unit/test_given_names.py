@@ -34,6 +34,11 @@ def call(*words: str) -> int:
     return stopped.value.code
 
 
+def test_a_synthetic_source_keeps_its_comma() -> None:
+    parsed = presets.parse_arg("image=synthetic:fractal,size=512@3,preset=demo", preset="", image="")
+    assert parsed.to_dict() == {"preset": "demo", "image": "synthetic:fractal,size=512@3"}
+
+
 def test_a_run_and_what_follows_it_take_the_home_folder(home: Path) -> None:
     words = [f"--config.{name}={value}" for name, value in TINY.items()]
     assert call("pretrain", "--config=rotnet:preset=demo,image=~/cat.png", "--workdir=~/run", *words) == 0

@@ -168,12 +168,32 @@ def test_the_reference_loads_and_keeps_its_photograph_out_of_probes() -> None:
     assert loaded.features(np.zeros((1, 16, 16, 3), np.uint8), "conv2").shape == (1, 4, 4, 12)
 
 
+def test_a_synthetic_source_has_a_seed_before_that_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str, int]] = []
+
+    def initialise(spec: EncoderSpec, atlas: images.Atlas, crop: augment.CropSpec, seed: int) -> None:
+        asked.append((spec.backbone, str(spec.options["sobel"]), seed))
+
+    monkeypatch.setattr(kmeans_init, "initialise", initialise)
+    for end, seed in {"": 0, "@7": 7, ",sobel=true@8": 8, ",sobel=true": 0}.items():
+        loaded = load_encoder(f"kmeans:tiny,source=synthetic:white_noise@3{end}")
+        assert loaded.meta["config"]["source"] == "synthetic:white_noise@3"
+        assert asked.pop() == ("tiny", str("sobel" in end), seed)
+    loaded = load_encoder("kmeans:tiny,sobel=true,source=synthetic:white_noise,size=512@3@5")
+    assert loaded.meta["config"]["source"] == "synthetic:white_noise,size=512@3"
+    assert asked.pop() == ("tiny", "True", 5)
+
+
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
         ("kmeans:tiny", "names no image; expected kmeans:BACKBONE"),
         ("kmeans:tiny,source=", "names no image"),
         ("kmeans:tiny,source=nowhere.jpg", "nowhere.jpg: no such file"),
+        ("kmeans:tiny,source=nowhere@2.jpg@3", "nowhere@2.jpg: no such file"),
+        ("kmeans:tiny,source=synthetic:fractal", "synthetic:fractal: has no seed"),
+        ("kmeans:tiny,source=synthetic:nope,size=64@1@2", "synthetic:nope,size=64@1: no such kind"),
+        ("kmeans:tiny,source=unlabelled:nope@2", "unknown data set 'nope'"),
         ("kmeans:tiny,source=builtin:coffee,crops=mine", "crop preset 'mine'"),
         ("kmeans:tiny,source=builtin:coffee,width=3", "no such field"),
         ("kmeans:tiny,source=builtin:coffee@4294967296", "seed after @"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 import ssl_single_image as ssi
-from ssl_single_image import datasets
+from ssl_single_image import augment, datasets, images
 from ssl_single_image.datasets import MemorySplit, records, sources
 from ssl_single_image.experiments import configs, pretrain_config
 from ssl_single_image.experiments.pretraining import pretrain
@@ -92,6 +93,23 @@ def test_windows_too_small_are_refused_in_a_line_that_says_what_to_set(folder: P
         pretrain(config, tmp_path / "run")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_all_training_images_of_cifar(shared_data: Path) -> None:
+    found = sources.load_source("unlabelled:cifar10", data_dir=str(shared_data / "tfds"))
+    assert len(found) == 50_000
+    (record,) = sources.records("unlabelled:cifar10", found)
+    assert record["images"] == 50_000
+    start = time.process_time()
+    atlas = images.build_atlas([image.pixels for image in found])
+    assert time.process_time() - start < 60
+    assert atlas.texels.nbytes < 500e6
+    names, shapes = [image.name for image in found], [image.pixels.shape for image in found]
+    augment.check_source(augment.CropSpec.preset("paper", 32).replace(min_area=0.35), shapes, names)
+    with pytest.raises(InputError, match=r"set min_area to 0\.004 or more") as error:
+        augment.check_source(augment.CropSpec.preset("paper", 32), shapes, names)
+    assert len(str(error.value)) < 250
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def test_dead_leaves_cover_the_plane_with_flat_leaves_of_every_colour() -> None:
 
 
 def test_radii_of_leaves_follow_the_power_law(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The share of radii above r is (r^-2 - R^-2) / (r0^-2 - R^-2), of all that fall; seen where boxes are looked up."""
+    """The share of radii above r is (r^-2 - R^-2) / (r0^-2 - R^-2), of all that fall; boxes show them."""
     seen: list[np.ndarray] = []
 
     def look(free: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
