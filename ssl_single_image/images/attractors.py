@@ -127,7 +127,7 @@ def _front(
     rng: np.random.Generator, system: System, points: Points, low: np.ndarray, high: np.ndarray, side: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Depth (side, side) and colour (side, side, 3) of the foremost point of each pixel; infinity and black without."""
-    depth, colour = np.full(side * side, np.inf), np.zeros((side * side, 3))
+    depth, colour = np.full(side * side, np.inf, np.float32), np.zeros((side * side, 3), np.float32)
     for _ in range(max(1, _POINTS_A_PIXEL * side**2 // len(points.depth))):
         points = _step(rng, system, points)
         cell = np.floor((points.place - low) / (high - low) * side).astype(int)

@@ -78,8 +78,10 @@ def pink_noise(rng: np.random.Generator, size: int) -> np.ndarray:
     for spread in _SPREAD:
         spectrum = np.fft.rfft2(rng.standard_normal((size, size)))
         field = np.fft.irfft2(spectrum / (np.abs(spectrum) * frequency), s=(size, size))
-        fields.append(spread * field / field.std())
-    image = np.stack(fields, axis=-1) @ _OPPONENT
+        fields.append(
+            (spread * field / field.std()).astype(np.float32)
+        )  # a large one takes gigabytes as it is
+    image = np.stack(fields, axis=-1) @ _OPPONENT.astype(np.float32)
     return _to_bytes(0.5 + _CONTRAST * image / image.std())
 
 

@@ -10,7 +10,7 @@ from report_pages import with_gains
 from test_tables import probe, result
 
 from ssl_single_image.analysis import paper, tables
-from ssl_single_image.analysis.report import origins, words
+from ssl_single_image.analysis.report import origins, provenance, words
 from ssl_single_image.analysis.report.context import Workdir
 
 ABOVE, BELOW, LEVEL = (4.0, 3.0, 5.0), (-2.0, -3.0, -1.0), (0.4, -0.5, 1.3)
@@ -129,6 +129,15 @@ def test_checkpoints_find_their_runs_from_where_the_probe_was_made(
             "runs that are not in this report": [4],
         }.items()
     )
+
+
+def test_a_set_without_labels_is_counted_and_not_called_labelled() -> None:
+    record = {"name": "unlabelled:cifar10", "images": 50_000, "sha256": "ab" * 32}
+    run = Workdir(Path("r"), "r", {"objective": "rotnet", "inputs": [record]})
+    assert origins.images({"origin": origins.origin(run)}) == "50,000 images"
+    ((head, told),) = provenance.sources(run.config)
+    assert head == "source image"
+    assert told == f"unlabelled:cifar10, 50,000 images without labels, SHA-256 of its pixels {'ab' * 6}…"
 
 
 def test_a_result_that_two_probes_share_is_kept_once_whatever_the_report_knows() -> None:
