@@ -131,11 +131,7 @@ class Section:
 
     @classmethod
     def completed(cls, stored: Mapping[str, Any]) -> dict[str, Any]:
-        """A stored config with the fields that it lacks at their defaults, and those under former names renamed.
-
-        A field that was added later did not exist when the config was stored, and its default stands for what was done
-        then. Sections within are completed too. Nothing is checked.
-        """
+        """A stored config, and the sections in it, with defaults for fields that came later; nothing is checked."""
         found = {cls.RENAMED.get(str(name), str(name)): value for name, value in stored.items()}
         for field in dataclasses.fields(cls):
             kind, value = _annotations(typing.cast(Any, cls))[field.name][0], found.get(field.name)

@@ -149,11 +149,7 @@ def _stylize(flag_values: flags.FlagValues) -> None:
 
     text("checkpoint", None, f"Encoder to paint with: {REFERENCES}. A Sobel network can't be used.")
     text("content", None, "Image whose objects are shown: a file, builtin:NAME or synthetic:NAME@SEED.")
-    text(
-        "style",
-        None,
-        "Image whose colours and textures are taken: a file, builtin:NAME or synthetic:NAME@SEED.",
-    )
+    text("style", None, "Image whose colours and textures are taken, likewise.")
     text("out", None, "Image file to write; NAME.json beside it records settings and losses.")
     number("size", 256, "Longer side of the picture in pixels.")
     number("steps", 200, "Steps of L-BFGS.")
