@@ -20,7 +20,10 @@ from ssl_single_image.types import EncoderSpec, EncoderVariables, PyTree, State
 JOINT = "joint"
 """The published discriminator: one chain of strided convolutions, with z as a bias for the channels of its layers."""
 STYLE = {"slope": 0.2, "first_norm": False, "variant": "bigan"}
-"""Options of the backbone that is D's image path, as far as it has them: leaky ReLU, no batch norm in conv1."""
+"""Options of the backbone that is D's image path, as far as it has them: leaky ReLU, no batch norm in conv1.
+
+The side of its kernels is the option `kernel`, where it has one.
+"""
 VIEW = augment.CropSpec(
     32, min_area=0.35, hflip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, jitter_probability=0.8
 )
@@ -38,7 +41,7 @@ class Options(Section):
       normalise_codes: batch norm, without gain and bias, of E's codes, before tanh.
       image_size: side of the images that G makes and D sees, 16, 32, 64, ...; crops are reduced to it.
         0: the crops' own.
-      kernel: side of the convolutions of G and of the published D.
+      kernel: side of the convolutions of G and of D: the published one, or a backbone whose kernels have these sides.
       width: channels of the generator's last and the published discriminator's first hidden layer.
       discriminator: "joint", the published one; or a backbone, whose trunk is then the image path of D and is offered
         as the encoder "discriminator".
@@ -148,9 +151,9 @@ def _discriminator(setup: common.Setup, shared: Mapping[str, Any]) -> models.Mod
 
 def discriminator_spec(setup: common.Setup) -> EncoderSpec:
     """Of D's image path as an encoder. Its input is normalised as that of any backbone."""
-    name = options_of(setup).discriminator
+    name, style = options_of(setup).discriminator, STYLE | {"kernel": options_of(setup).kernel}
     known = {field.name for field in dataclasses.fields(models.find(name).options)}
-    options = {field: value for field, value in STYLE.items() if field in known}
+    options = {field: value for field, value in style.items() if field in known}
     return models.encoder_spec(name, options, image_size(setup))
 
 
