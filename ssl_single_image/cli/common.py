@@ -120,7 +120,7 @@ def _ours_or_serious(record: std_logging.LogRecord) -> bool:
 
 
 def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:
-    """Parses `argv` into the command's own flags; words that are not flags are in `.positional`.
+    """Parses `argv` into the command's own flags; all words are in `.words`, those that are not flags in `.positional`.
 
     Raises:
       InputError: an unknown flag or config field, a value of the wrong type, a config that can't be read.
@@ -142,6 +142,7 @@ def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:
     except (flags.Error, OSError, ValueError, TypeError, SyntaxError) as error:
         raise InputError(one_line(error)) from error
     flag_values.__dict__["positional"] = positional
+    flag_values.__dict__["words"] = list(argv[1:])
     return flag_values
 
 
@@ -155,7 +156,7 @@ def _help(flag_values: flags.FlagValues, name: str, command: str, argv: list[str
     from ssl_single_image.cli import listing
     from ssl_single_image.experiments import configs
 
-    text = _take(argv, "config")[0] or CONFIGURED[command]
+    text = take(argv, "config")[0] or CONFIGURED[command]
     config = configs.read(command, configs.load(command, text, _chosen(argv)))
     print(
         f"\nFields of --config={text}, changed by --config.FIELD=VALUE. --{PRINT_CONFIG} lists the legal values too.\n"
@@ -204,7 +205,7 @@ def _define_config(flag_values: flags.FlagValues, command: str, argv: list[str])
     from ssl_single_image.experiments import configs
     from ssl_single_image.schema import suggestion
 
-    text, words = _take(argv, "config")
+    text, words = take(argv, "config")
     if not text:
         raise InputError("--config: missing; " + ", ".join(configs.names(command)) + ", or a file like them")
     config = configs.load(command, text, _chosen(words))
@@ -221,11 +222,11 @@ def _define_config(flag_values: flags.FlagValues, command: str, argv: list[str])
 
 def _chosen(words: list[str]) -> dict[str, str]:
     """Those of SELECTORS that an argument list sets, and to what."""
-    chosen = {field: _take(words, f"config.{field}")[0] for field in SELECTORS}
+    chosen = {field: take(words, f"config.{field}")[0] for field in SELECTORS}
     return {field: value for field, value in chosen.items() if value}
 
 
-def _take(argv: list[str], name: str) -> tuple[str, list[str]]:
+def take(argv: list[str], name: str) -> tuple[str, list[str]]:
     """The last value of a flag in an argument list, "" if there is none, and the list without the flag."""
     value, words, rest = "", [], iter(argv)
     for word in rest:

@@ -9,7 +9,7 @@ from absl import flags
 Define = Callable[[flags.FlagValues], None]
 """Adds a command's flags to the given values."""
 
-CONFIGURED = {"pretrain": "rotnet", "probe": "cifar10", "finetune": "cifar10"}
+CONFIGURED = {"pretrain": "rotnet", "probe": "cifar10", "finetune": "cifar10", "study": "cifar10"}
 """Commands that take `--config` and `--config.FIELD=VALUE`, which `common.parse` defines once it has the config, and
 the config whose fields their help lists if none is given."""
 PRINT_CONFIG = "print_config"
@@ -106,6 +106,48 @@ def _finetune(flag_values: flags.FlagValues) -> None:
     )
     _print_config(flag_values)
     _required(flag_values, "workdir", "checkpoint")
+
+
+def _study(flag_values: flags.FlagValues) -> None:
+    def text(name: str, default: str | None, summary: str) -> None:
+        flags.DEFINE_string(name, default, summary, flag_values=flag_values)
+
+    def switch(name: str, summary: str) -> None:
+        flags.DEFINE_bool(name, False, summary, flag_values=flag_values)
+
+    text("workdir", None, "Folder of the study. The same command goes on with what is not done.")
+    flags.DEFINE_list(
+        "rows",
+        [],
+        "Only rows of these names, comma-separated patterns such as rotnet-*.",
+        flag_values=flag_values,
+    )
+    flags.DEFINE_float(
+        "budget",
+        None,
+        "Scales the training steps of every row; overrides config.budget.",
+        flag_values=flag_values,
+    )
+    text("data_dir", None, "Folder of prepared data sets; overrides config.data_dir.")
+    switch("dry_run", "Print the rows, what is left of them, and how long it will take; do nothing.")
+    switch("jobs", "Print one command for each row that is not done, for a cluster; do nothing.")
+    text("keep", "", "Copy what is small of all rows that are done to this folder; do nothing else.")
+    flags.DEFINE_integer(
+        "workers",
+        1,
+        "Processes that share the rows, each with its part of the accelerators; 0: one for each accelerator.",
+        lower_bound=0,
+        flag_values=flag_values,
+    )
+    flags.DEFINE_integer(
+        "devices",
+        0,
+        "Number of devices that train one row; 0 uses all.",
+        lower_bound=0,
+        flag_values=flag_values,
+    )
+    _print_config(flag_values)
+    _required(flag_values, "workdir")
 
 
 def _analyse(flag_values: flags.FlagValues) -> None:
@@ -290,6 +332,7 @@ DEFINE: dict[str, Define] = {
     "pretrain": _pretrain,
     "probe": _probe,
     "finetune": _finetune,
+    "study": _study,
     "analyse": _analyse,
     "stylize": _stylize,
     "sample": _sample,

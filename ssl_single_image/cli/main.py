@@ -14,6 +14,7 @@ COMMANDS = {
     "pretrain": "train an encoder by self-supervision on crops of one image (or a few)",
     "probe": "train linear classifiers on every layer of frozen encoders",
     "finetune": "train networks on labels behind frozen first layers of encoders",
+    "study": "do all rows of the paper's tables, judge its conclusions, and report",
     "analyse": "compare the layers of encoders: filters, nearest crops, similarity, ranks",
     "stylize": "paint one image in the style of another, by the features of an encoder",
     "sample": "draw crops as the network sees them, or export them as files",

@@ -16,14 +16,18 @@ from ssl_single_image import models, objectives, probes
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import presets
 from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
+from ssl_single_image.experiments.study_settings import StudyConfig
 from ssl_single_image.probes import ProbeConfig
 from ssl_single_image.runs.workdir import ENVIRONMENT
 from ssl_single_image.schema import Section, suggestion
 
+STUDY_COMMAND = "study_command"
+"""What the config.json of a study holds beside its config: the shell command that goes on with it."""
 SCHEMAS: dict[str, type[Section]] = {
     "pretrain": PretrainConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
+    "study": StudyConfig,
 }
 """Kind of experiment -> its config."""
 Finder = Callable[[str], Any]
@@ -34,14 +38,16 @@ CHOICES: dict[str, dict[str, tuple[str, Finder]]] = {
     },
     "probe": {"kind": ("options", probes.find)},
     "finetune": {"backbone": ("backbone_options", models.find)},
+    "study": {},
 }
 """Kind of experiment -> fields that name something, where its options stand, and what finds it."""
-MARKS = {"pretrain": "objective", "probe": "protocol", "finetune": "frozen_layers"}
+MARKS = {"pretrain": "objective", "probe": "protocol", "finetune": "frozen_layers", "study": "rows"}
 """A field that only this kind of config has."""
 RECORDED = {
     "pretrain": ("inputs", ENVIRONMENT),
     "probe": ("checkpoint", ENVIRONMENT),
     "finetune": ("checkpoint", "inputs", "row", "source", ENVIRONMENT),
+    "study": (STUDY_COMMAND,),
 }
 """What the config.json of a run holds beside its config."""
 
@@ -62,7 +68,7 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
     """Reads a config with all its fields, not yet checked; `read` checks it.
 
     Args:
-      kind: "pretrain", "probe" or "finetune".
+      kind: "pretrain", "probe", "finetune" or "study".
       text: `NAME[:ARGUMENT]`, one of `names`; `FILE.py[:ARGUMENT]`; or `FILE.json`, the record of a run.
       chosen: a field of CHOICES -> the name to put in place of the config's; its options get their defaults.
 
@@ -86,10 +92,10 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
 
 
 def read(kind: str, config: Any) -> Any:
-    """The settings in a config: a `PretrainConfig`, a `ProbeConfig` or a `FinetuneConfig`.
+    """The settings in a config: a `PretrainConfig`, a `ProbeConfig`, a `FinetuneConfig` or a `StudyConfig`.
 
     Args:
-      kind: "pretrain", "probe" or "finetune".
+      kind: "pretrain", "probe", "finetune" or "study".
       config: such settings, or a mapping of their fields, such as the `config` of a run.
 
     Raises:

@@ -29,6 +29,10 @@ LEASE = 60.0
 """Seconds without a sign of life after which a lock from another host is taken over."""
 
 
+class InUse(InputError):  # noqa: N818 (it need not be an error: a driver goes on to other rows)
+    """A folder is held by another process."""
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Writes beside `path` and renames, so that no reader ever sees half a file."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -40,7 +44,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 @contextlib.contextmanager
-def held(workdir: Path, claim: Callable[[], None] = lambda: None) -> Iterator[None]:
+def held(workdir: Path, claim: Callable[[], None] = lambda: None, *, wait: bool = True) -> Iterator[None]:
     """Holds `workdir`, which is made if need be, for this process: another one that wants it is refused.
 
     The lock is a file that its holder touches, so that it works on file systems of clusters. A lock of a dead process
@@ -50,14 +54,16 @@ def held(workdir: Path, claim: Callable[[], None] = lambda: None) -> Iterator[No
     Args:
       workdir: the folder.
       claim: called as soon as it is held, to find out whether it may be used.
+      wait: whether to wait for a sign of life from a holder on another host; False: it is refused at once.
 
     Raises:
-      InputError: another process holds it, it can't be made, or `claim` refuses.
+      InUse: another process holds it.
+      InputError: it can't be made, or `claim` refuses.
     """
     with contextlib.ExitStack() as stack:
 
         def take() -> None:
-            stack.enter_context(_lease(workdir))
+            stack.enter_context(_lease(workdir, wait))
             claim()
 
         distributed.first_decides(take)
@@ -65,13 +71,13 @@ def held(workdir: Path, claim: Callable[[], None] = lambda: None) -> Iterator[No
 
 
 @contextlib.contextmanager
-def _lease(workdir: Path) -> Iterator[None]:
+def _lease(workdir: Path, wait: bool) -> Iterator[None]:
     make(workdir)
     lease = filelock.SoftFileLease(workdir / LOCK, lease_duration=LEASE)
     try:
         lease.acquire(timeout=0)
     except filelock.Timeout:
-        _wait_for(lease, workdir)
+        _wait_for(lease, workdir, 1.5 * LEASE if wait else 0.0)
     me = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
     write_whole(workdir / HOLDER, json.dumps(me))
     try:
@@ -81,19 +87,23 @@ def _lease(workdir: Path) -> Iterator[None]:
         lease.release()
 
 
-def _wait_for(lease: filelock.SoftFileLease, workdir: Path) -> None:
-    """Gives a holder on another host the time to show that it lives."""
+def _wait_for(lease: filelock.SoftFileLease, workdir: Path, seconds: float) -> None:
+    """Gives a holder on another host the time to show that it lives.
+
+    Raises:
+      InUse: it does, or it is on this host.
+    """
     try:
         holder = json.loads((workdir / HOLDER).read_text())
     except (OSError, ValueError):
         holder = {}
     told = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
-    refused = InputError(f"workdir {workdir}: is in use by {told}; wait for it or give another folder")
-    if holder.get("host") == socket.gethostname():
+    refused = InUse(f"workdir {workdir}: is in use by {told}; wait for it or give another folder")
+    if holder.get("host") == socket.gethostname() or not seconds:
         raise refused
-    logging.warning("workdir %s: held by %s; waiting %d s for a sign of life", workdir, told, 1.5 * LEASE)
+    logging.warning("workdir %s: held by %s; waiting %d s for a sign of life", workdir, told, seconds)
     try:
-        lease.acquire(timeout=1.5 * LEASE)
+        lease.acquire(timeout=seconds)
     except filelock.Timeout as error:
         raise refused from error
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_single_image.analysis.report import folders, pretraining, probes
+from ssl_single_image.analysis.report import folders, pretraining, probes, study
 from ssl_single_image.analysis.report.context import Context, Workdir
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import workdir
@@ -57,6 +57,7 @@ def _is_pictures(one: Workdir) -> bool:
 
 
 KINDS: dict[str, Kind] = {
+    "study": Kind(_marked(study.STUDY), study.read, study.show, study.TEMPLATE),
     "probe": Kind(_marked(probes.PROBE), probes.read, probes.show, probes.TEMPLATE),
     "pretrain": Kind(lambda one: bool(one.objective), pretraining.read, pretraining.show, "runs.html"),
     "analyse": _json(ANALYSIS, "Analyses"),
@@ -64,7 +65,7 @@ KINDS: dict[str, Kind] = {
     "stylize": Kind(_is_pictures, lambda one: {}, functools.partial(folders.show, heading="Pictures")),
 }
 """Name -> kind, in the order of the page. The first of RECOGNISED that fits is taken."""
-RECOGNISED = ("probe", "analyse", "finetune", "pretrain", "stylize")
+RECOGNISED = ("study", "probe", "analyse", "finetune", "pretrain", "stylize")
 """The order in which a folder is asked what it is: by a file of results first."""
 
 

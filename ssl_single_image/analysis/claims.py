@@ -1,0 +1,303 @@
+"""What the paper concludes, judged by the lines of a study: it holds, it does not, or it can't be told.
+
+The rules were fixed before any study was run. Each compares scores of rows by their intervals, and no point estimate
+decides alone. The conclusions are those of Asano, Rupprecht and Vedaldi (ICLR 2020), in this package's words.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from tabulate import tabulate
+
+from ssl_single_image.analysis.study_lines import Line, Score, difference, mean
+
+HOLDS, DOES_NOT, UNTOLD = "holds", "does not hold", "cannot be told at this budget"
+METHODS = {
+    "RotNet": "rotnet-{}",
+    "DeepCluster": "deepcluster-{}",
+    "BiGAN's discriminator": "bigan-{}#discriminator",
+}
+"""Method -> key of its line, with a place for what it was trained on."""
+EQUAL = 2.0
+"""Points within which two rows count as equally good."""
+CLOSE = 3.0
+"""Points within which training behind frozen layers comes close to full supervision."""
+WHOLE = "b-scale-rotation-jitter"
+"""Image B with all augmentations, trained as long as the rows that it is compared with."""
+SYNTHETIC = ("leaves", "pink", "white", "fractal")
+
+Lines = Mapping[str, Line]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """One comparison.
+
+    Attributes:
+      subject: what is compared with what.
+      score: the difference in points; None where a row is missing.
+      verdict: HOLDS, DOES_NOT or UNTOLD.
+    """
+
+    subject: str
+    score: Score | None
+    verdict: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A conclusion of the paper.
+
+    Attributes:
+      name: a short one.
+      text: the conclusion, a sentence.
+      rule: when it counts as holding, a sentence.
+      rows: patterns of the rows that it needs.
+      gather: makes the comparisons.
+    """
+
+    name: str
+    text: str
+    rule: str
+    rows: tuple[str, ...]
+    gather: Callable[[Lines], list[Evidence]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """A claim with its evidence, and what follows."""
+
+    claim: Claim
+    evidence: tuple[Evidence, ...]
+
+    @property
+    def verdict(self) -> str:
+        """HOLDS where all comparisons say so, DOES_NOT where one contradicts, else UNTOLD."""
+        said = {one.verdict for one in self.evidence}
+        if DOES_NOT in said:
+            return DOES_NOT
+        return HOLDS if said == {HOLDS} else UNTOLD
+
+
+def judge(lines: Iterable[Line]) -> list[Verdict]:
+    """Every claim, judged by the lines of a study."""
+    by_key = {line.key: line for line in lines}
+    return [Verdict(claim, tuple(claim.gather(by_key))) for claim in CLAIMS]
+
+
+def markdown(verdicts: Sequence[Verdict], command: Callable[[Sequence[str]], str]) -> str:
+    """The claims page: for each the verdict, the numbers, and the command that makes them.
+
+    Args:
+      verdicts: of `judge`.
+      command: rows (patterns) -> the shell command that makes them.
+    """
+    parts = []
+    for number, one in enumerate(verdicts, 1):
+        header, rows = table(one)
+        align = ("left", "right", "left")
+        drawn = tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True)
+        said = f"**{one.verdict[:1].upper()}{one.verdict[1:]}.** {one.claim.rule}"
+        made = f"```bash\n{command(one.claim.rows)}\n```\n"
+        parts.append(f"## {number}. {one.claim.text}\n\n{said}\n\n{drawn}\n\n{made}")
+    return "\n".join(parts)
+
+
+def table(verdict: Verdict) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the evidence."""
+    rows = [
+        [one.subject, "row missing" if one.score is None else _signed(one.score), one.verdict]
+        for one in verdict.evidence
+    ]
+    return ["comparison", "points", "says"], rows
+
+
+def _signed(score: Score) -> str:
+    return f"{score.value:+.1f} ±{score.half:.1f}"
+
+
+def _above(score: Score | None, bound: float = 0.0) -> str:
+    """HOLDS where the whole interval lies above the bound, DOES_NOT where it lies below."""
+    if score is None:
+        return UNTOLD
+    return HOLDS if score.low > bound else DOES_NOT if score.high < bound else UNTOLD
+
+
+def _part(line: Line | None, places: slice) -> Score | None:
+    """The mean of a range of a line's layers, by depth."""
+    scores = list(line.layers.values())[places] if line is not None else []
+    return mean(scores) if scores else None
+
+
+def _less(a: Score | None, b: Score | None) -> Score | None:
+    return difference(a, b) if a is not None and b is not None else None
+
+
+FIRST, LATER, MIDDLE = slice(0, 2), slice(2, None), slice(1, 4)
+"""conv1 and conv2; conv3 and later; conv2 to conv4."""
+
+
+def _beats_untrained(lines: Lines) -> list[Evidence]:
+    found = []
+    for method, key in METHODS.items():
+        line = lines.get(key.format("b-long"), lines.get(key.format("b")))
+        untrained = lines.get("random-leaky" if "discriminator" in key else "random")
+        for place in range(1, 4):
+            score = _less(_part(line, slice(place, place + 1)), _part(untrained, slice(place, place + 1)))
+            found.append(
+                Evidence(f"{method}, conv{place + 1}: one image less untrained", score, _above(score))
+            )
+    return found
+
+
+def _first_layers(lines: Lines) -> list[Evidence]:
+    found = []
+    for method, key in METHODS.items():
+        score = _less(_part(lines.get(key.format("b")), FIRST), _part(lines.get(key.format("all")), FIRST))
+        subject = f"{method}, conv1 and conv2: one image less all training images"
+        found.append(Evidence(subject, score, _above(score, -EQUAL)))
+    return found
+
+
+def _scale(lines: Lines) -> list[Evidence]:
+    found = []
+    for method, key in METHODS.items():
+        scale = _part(lines.get(key.format("b-scale")), slice(None))
+        for other in ("jitter", "rotation"):
+            score = _less(scale, _part(lines.get(key.format(f"b-{other}")), slice(None)))
+            found.append(
+                Evidence(f"{method}, all layers: scale alone less {other} alone", score, _above(score))
+            )
+    return found
+
+
+def _gap_opens(lines: Lines) -> list[Evidence]:
+    found = []
+    for method, key in METHODS.items():
+        line, labels = lines.get(key.format("b")), lines.get("supervised")
+        later = _less(_part(labels, LATER), _part(line, LATER))
+        first = _less(_part(labels, FIRST), _part(line, FIRST))
+        score = _less(later, first)
+        subject = f"{method}: gap to supervision from conv3 on, less that of conv1 and conv2"
+        found.append(Evidence(subject, score, _above(score)))
+    return found
+
+
+def _gap_stays(lines: Lines) -> list[Evidence]:
+    found = []
+    for method, key in METHODS.items():
+        score = _less(_part(lines.get("supervised"), LATER), _part(lines.get(key.format("all")), LATER))
+        subject = f"{method}, conv3 and later: supervision less all training images without labels"
+        found.append(Evidence(subject, score, _above(score)))
+    return found
+
+
+def _more_images(lines: Lines) -> list[Evidence]:
+    found = []
+    for method, key in METHODS.items():
+        if method == "DeepCluster":
+            continue
+        score = _less(
+            _part(lines.get(key.format("thousand")), LATER), _part(lines.get(key.format("b")), LATER)
+        )
+        said = _above(score)
+        if method != "RotNet":  # it is said not to gain
+            said = (
+                UNTOLD
+                if score is None
+                else DOES_NOT
+                if score.low > 0
+                else HOLDS
+                if score.high < EQUAL
+                else UNTOLD
+            )
+        found.append(Evidence(f"{method}, conv3 and later: 1,000 images less one", score, said))
+    return found
+
+
+def _frozen(lines: Lines) -> list[Evidence]:
+    found = []
+    full = lines["none"].finetuned if "none" in lines else None
+    for method, key in METHODS.items():
+        line = lines.get(key.format("b"))
+        score = _less(line.finetuned if line else None, full)
+        found.append(
+            Evidence(
+                f"behind conv1 and conv2 of {method}, less full supervision", score, _above(score, -CLOSE)
+            )
+        )
+    return found
+
+
+def _photograph(lines: Lines) -> list[Evidence]:
+    found = []
+    for method, key in METHODS.items():
+        made = [_part(lines.get(key.format(name)), MIDDLE) for name in SYNTHETIC]
+        known = [score for score in made if score is not None]
+        best = max(known, key=lambda score: score.value) if len(known) == len(SYNTHETIC) else None
+        score = _less(_part(lines.get(key.format(WHOLE)), MIDDLE), best)
+        subject = f"{method}, conv2 to conv4: image B less the best image that no camera took"
+        found.append(Evidence(subject, score, _above(score)))
+    return found
+
+
+CLAIMS = (
+    Claim(
+        "one image",
+        "One image and strong augmentation train features that are better than untrained ones.",
+        "It holds where each of conv2 to conv4 lies above the untrained network, and their intervals do not meet.",
+        ("*-b", "*-b-long", "random*"),
+        _beats_untrained,
+    ),
+    Claim(
+        "first layers",
+        "One image suffices for the first two layers: more images make them no better.",
+        f"It holds where one image is at most {EQUAL:g} points below all training images, with the whole interval.",
+        ("*-b", "*-all"),
+        _first_layers,
+    ),
+    Claim(
+        "scale",
+        "Of the augmentations, scale matters most.",
+        "It holds where scale alone is better than jitter alone and than rotation alone, averaged over layers.",
+        ("*-b-scale", "*-b-jitter", "*-b-rotation"),
+        _scale,
+    ),
+    Claim(
+        "gap",
+        "The gap to supervision opens from conv3 on.",
+        "It holds where the gap from conv3 on is larger than that of conv1 and conv2.",
+        ("*-b", "supervised"),
+        _gap_opens,
+    ),
+    Claim(
+        "unlabelled data",
+        "Unlabelled images do not close this gap.",
+        "It holds where supervision is ahead of training on all images without labels, from conv3 on.",
+        ("*-all", "supervised"),
+        _gap_stays,
+    ),
+    Claim(
+        "more images",
+        "More images help RotNet, and not BiGAN.",
+        f"It holds where 1,000 images are better than one for RotNet, and gain BiGAN less than {EQUAL:g} points.",
+        ("rotnet-b", "rotnet-thousand", "bigan-b", "bigan-thousand"),
+        _more_images,
+    ),
+    Claim(
+        "frozen layers",
+        "A network trained behind two frozen layers of one image comes close to full supervision.",
+        f"It holds where it is at most {CLOSE:g} points below, with the whole interval.",
+        ("*-b", "none"),
+        _frozen,
+    ),
+    Claim(
+        "photograph",
+        "A photograph teaches more than an image that no camera took.",
+        "It holds where image B is better than the best of the four synthetic images, averaged over conv2 to conv4.",
+        (f"*-{WHOLE}", *(f"*-{name}" for name in SYNTHETIC)),
+        _photograph,
+    ),
+)

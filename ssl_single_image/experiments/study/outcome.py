@@ -1,0 +1,206 @@
+"""What a study found: lines from the results of its units, tables, claims and the report."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ssl_single_image.analysis import claims, study_figures, study_lines
+from ssl_single_image.analysis.report.study import FIGURE, STUDY
+from ssl_single_image.analysis.study_lines import Line
+from ssl_single_image.experiments.reporting import report
+from ssl_single_image.experiments.results import Page
+from ssl_single_image.experiments.study import state
+from ssl_single_image.experiments.study.plan import Unit
+from ssl_single_image.experiments.study_settings import TABLES, RowSpec, StudyConfig
+from ssl_single_image.runs import workdir
+
+PAGE, CLAIMS, CSV, REPORT = "study.md", "claims.md", "lines.csv", "report"
+SHOWN = "headline"
+"""The table whose rows' training the report shows; those of others would make it too large to send."""
+
+
+def gather(place: Path, every: Sequence[Unit]) -> list[Line]:
+    """A line for each encoder of each row that was measured."""
+    rows: dict[str, list[Unit]] = {}
+    for unit in every:
+        rows.setdefault(unit.row.name, []).append(unit)
+    return [line for of_row in rows.values() for line in _of_row(place, of_row)]
+
+
+def _of_row(place: Path, units: Sequence[Unit]) -> list[Line]:
+    probed = _results(place, units, "probe")
+    trained = _results(place, units, "finetune")
+    finetuned = None
+    if trained:
+        found = [one["results"][0] for one in trained.values()]
+        half = max((one["high"] - one["low"]) / 2 for one in found)
+        finetuned = study_lines.of_seeds([one["accuracy"] for one in found], half)
+    lines = []
+    for place_of, encoder in enumerate(units[0].row.encoders):
+        results = [one["results"][place_of] for one in probed.values()]
+        behind = finetuned if encoder == units[0].row.frozen else None
+        if results or behind:
+            known = probed or trained
+            lines.append(_line(units[0], encoder, len(known), study_lines.layer_scores(results), behind))
+    return lines
+
+
+def _line(
+    unit: Unit,
+    encoder: str,
+    seeds: int,
+    layers: Mapping[str, study_lines.Score],
+    behind: study_lines.Score | None,
+) -> Line:
+    row = unit.row
+    return Line(
+        row.name, encoder, row.method, row.images, row.tables, seeds, unit.crops, unit.views, layers, behind
+    )
+
+
+def _results(place: Path, units: Sequence[Unit], stage: str) -> dict[str, dict[str, Any]]:
+    """Unit -> the results of a stage, of those where it is complete."""
+    return {
+        unit.name: json.loads((unit.folder(place, stage) / state.RESULTS[stage]).read_text())
+        for unit in units
+        if stage in unit.measured and stage not in state.pending(place, unit, state.read(place, unit))
+    }
+
+
+def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) -> None:
+    """Writes `study.json`, `study.md`, `claims.md`, `lines.csv`, a Markdown file for each table, and the figure.
+
+    Args:
+      place: the study's folder.
+      study: its config.
+      every: all its units.
+      command: the shell command of the study, to which --rows is added.
+    """
+    lines, verdicts = gather(place, every), []
+    if lines:
+        verdicts = claims.judge(lines)
+    by_table = {name: [line for line in lines if name in line.tables] for name in TABLES}
+    by_table = {name: found for name, found in by_table.items() if found}
+    for_rows = _command(command)
+    files: dict[str, str | bytes] = {
+        f"{name}.md": f"# {TABLES[name]}\n\n{setting(study)}\n\n{study_lines.markdown(found)}"
+        for name, found in by_table.items()
+    }
+    files[CSV] = study_lines.to_csv(lines)
+    files[CLAIMS] = (
+        f"# What the paper concludes, judged\n\n{setting(study)}\n\n{claims.markdown(verdicts, for_rows)}"
+    )
+    if SHOWN in by_table and any(line.layers for line in by_table[SHOWN]):
+        files[FIGURE] = study_figures.headline(by_table[SHOWN])
+    value = _json(place, study, every, by_table, verdicts, for_rows)
+    files[PAGE] = _page(study, by_table, verdicts, value["rows"], command)
+    files[STUDY] = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    for name, content in files.items():
+        workdir.write_whole(place / name, content)
+
+
+def setting(study: StudyConfig) -> str:
+    """What all tables have beside them, in words."""
+    budget = "" if study.budget == 1 else f" Every training has {study.budget:g} of its planned steps."
+    return (
+        "Accuracy in percent of linear classifiers on frozen layers, on the test images of the labelled set. The last"
+        f" checkpoint of each row is measured. {study_lines.HALF}{budget}"
+    )
+
+
+def _json(
+    place: Path,
+    study: StudyConfig,
+    every: Sequence[Unit],
+    by_table: Mapping[str, Sequence[Line]],
+    verdicts: Sequence[claims.Verdict],
+    command: Callable[[Sequence[str]], str],
+) -> dict[str, Any]:
+    return {
+        "title": study.title,
+        "setting": setting(study),
+        "budget": study.budget,
+        "claims": [
+            {
+                "text": one.claim.text,
+                "rule": one.claim.rule,
+                "verdict": one.verdict,
+                "table": _plain(one.claim.name, *claims.table(one)),
+                "command": command(one.claim.rows),
+            }
+            for one in verdicts
+        ],
+        "tables": [_plain(TABLES[name], *study_lines.table(found)) for name, found in by_table.items()],
+        "rows": _plain("Rows", *progress(place, every)),
+    }
+
+
+def _plain(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, Any]:
+    return {"title": title, "header": list(header), "rows": [list(row) for row in rows]}
+
+
+def progress(place: Path, every: Sequence[Unit]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the units: how far they are, what they took, and why they failed."""
+    rows = []
+    for unit in every:
+        record = state.read(place, unit)
+        took = [
+            f"{record.seconds[stage]:,.0f}" if stage in record.seconds else ""
+            for stage in ("pretrain", "probe")
+        ]
+        took.append(f"{record.seconds['finetune']:,.0f}" if "finetune" in record.seconds else "")
+        rows.append([unit.name, record.state, f"{unit.crops:,}", f"{unit.views:,}", *took, record.reason])
+    return ["row", "state", "crops", "views", "training, s", "probe, s", "fine-tuning, s", "reason"], rows
+
+
+def _page(
+    study: StudyConfig,
+    by_table: Mapping[str, Sequence[Line]],
+    verdicts: Sequence[claims.Verdict],
+    rows: Mapping[str, Any],
+    command: str,
+) -> str:
+    """`study.md`: the conclusions in a list, and all tables."""
+    said = "\n".join(
+        f"- {one.claim.text} **{one.verdict[:1].upper()}{one.verdict[1:]}.**" for one in verdicts
+    )
+    tables = "\n".join(
+        f"## {TABLES[name]}\n\n{study_lines.markdown(found)}" for name, found in by_table.items()
+    )
+    done = sum(row[1] == state.DONE for row in rows["rows"])
+    return "\n\n".join(
+        [
+            f"# {study.title}",
+            f"```bash\n{command}\n```",
+            f"{done} of {len(rows['rows'])} rows are done. {setting(study)}",
+            "## What the paper concludes, and what was found",
+            said,
+            f"The evidence is in [{CLAIMS}]({CLAIMS}).",
+            tables,
+        ]
+    )
+
+
+def _command(base: str) -> Callable[[Sequence[str]], str]:
+    """Rows -> the study's command for them alone."""
+    return lambda rows: f"{base} --rows={shlex.quote(','.join(rows))}"
+
+
+def page(place: Path, every: Sequence[Unit]) -> Page:
+    """Writes `report/index.html` on all that is done."""
+    folders = [place]
+    for unit in every:
+        record = state.read(place, unit)
+        folders += [unit.folder(place, stage) for stage in unit.measured if stage in record.recipes]
+        run = unit.folder(place, "pretrain")
+        if record.state == state.DONE and unit.row.pretrain and unit.seed == 0 and _shown(unit.row):
+            folders.append(run)
+    return report(folders, place / REPORT)
+
+
+def _shown(row: RowSpec) -> bool:
+    return SHOWN in row.tables
