@@ -31,6 +31,8 @@ Training and measuring
     analyse         filters, nearest crops, similarity and ranks of the layers of encoders
     stylize         one image in the style of another, by an encoder's features
     report          one page of tables and figures about finished runs
+    study_config    a study's config by name ("cifar10", "cifar100", "imagenet")
+    study           all rows of the paper's tables, its conclusions judged, and one report
 
 Encoders
     load_encoder    an encoder by reference: a run's folder, FOLDER@STEP, random:alexnet32
@@ -66,6 +68,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "probe_config",
             "report",
             "show_crops",
+            "study",
+            "study_config",
             "stylize",
         ],
         "datasets.sources": ["load_source"],
@@ -92,6 +96,8 @@ if TYPE_CHECKING:
     from ssl_single_image.experiments import probe_config as probe_config
     from ssl_single_image.experiments import report as report
     from ssl_single_image.experiments import show_crops as show_crops
+    from ssl_single_image.experiments import study as study
+    from ssl_single_image.experiments import study_config as study_config
     from ssl_single_image.experiments import stylize as stylize
     from ssl_single_image.images import build_atlas as build_atlas
     from ssl_single_image.runs import load_encoder as load_encoder

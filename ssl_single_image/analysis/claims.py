@@ -20,6 +20,12 @@ METHODS = {
     "BiGAN's discriminator": "bigan-{}#discriminator",
 }
 """Method -> key of its line, with a place for what it was trained on."""
+UNTRAINED = {
+    "RotNet": ("random", "random-rotnet"),
+    "DeepCluster": ("random", "random-deepcluster"),
+    "BiGAN's discriminator": ("random-leaky", "random-bigan"),
+}
+"""Method -> keys of untrained networks of the same spec; a study has one of them."""
 EQUAL = 2.0
 """Points within which two rows count as equally good."""
 CLOSE = 3.0
@@ -131,6 +137,12 @@ def _part(line: Line | None, places: slice) -> Score | None:
     return mean(scores) if scores else None
 
 
+def _of(lines: Lines, key: str, source: str) -> Line | None:
+    """A method's line on a source; its main encoder where the study measured no other."""
+    name = key.format(source)
+    return lines.get(name, lines.get(name.partition("#")[0]))
+
+
 def _less(a: Score | None, b: Score | None) -> Score | None:
     return difference(a, b) if a is not None and b is not None else None
 
@@ -142,8 +154,8 @@ FIRST, LATER, MIDDLE = slice(0, 2), slice(2, None), slice(1, 4)
 def _beats_untrained(lines: Lines) -> list[Evidence]:
     found = []
     for method, key in METHODS.items():
-        line = lines.get(key.format("b-long"), lines.get(key.format("b")))
-        untrained = lines.get("random-leaky" if "discriminator" in key else "random")
+        line = _of(lines, key, "b-long") or _of(lines, key, "b")
+        untrained = next((lines[name] for name in UNTRAINED[method] if name in lines), None)
         for place in range(1, 4):
             score = _less(_part(line, slice(place, place + 1)), _part(untrained, slice(place, place + 1)))
             found.append(
@@ -155,7 +167,7 @@ def _beats_untrained(lines: Lines) -> list[Evidence]:
 def _first_layers(lines: Lines) -> list[Evidence]:
     found = []
     for method, key in METHODS.items():
-        score = _less(_part(lines.get(key.format("b")), FIRST), _part(lines.get(key.format("all")), FIRST))
+        score = _less(_part(_of(lines, key, "b"), FIRST), _part(_of(lines, key, "all"), FIRST))
         subject = f"{method}, conv1 and conv2: one image less all training images"
         found.append(Evidence(subject, score, _above(score, -EQUAL)))
     return found
@@ -164,9 +176,9 @@ def _first_layers(lines: Lines) -> list[Evidence]:
 def _scale(lines: Lines) -> list[Evidence]:
     found = []
     for method, key in METHODS.items():
-        scale = _part(lines.get(key.format("b-scale")), slice(None))
+        scale = _part(_of(lines, key, "b-scale"), slice(None))
         for other in ("jitter", "rotation"):
-            score = _less(scale, _part(lines.get(key.format(f"b-{other}")), slice(None)))
+            score = _less(scale, _part(_of(lines, key, f"b-{other}"), slice(None)))
             found.append(
                 Evidence(f"{method}, all layers: scale alone less {other} alone", score, _above(score))
             )
@@ -176,7 +188,7 @@ def _scale(lines: Lines) -> list[Evidence]:
 def _gap_opens(lines: Lines) -> list[Evidence]:
     found = []
     for method, key in METHODS.items():
-        line, labels = lines.get(key.format("b")), lines.get("supervised")
+        line, labels = _of(lines, key, "b"), lines.get("supervised")
         later = _less(_part(labels, LATER), _part(line, LATER))
         first = _less(_part(labels, FIRST), _part(line, FIRST))
         score = _less(later, first)
@@ -188,7 +200,7 @@ def _gap_opens(lines: Lines) -> list[Evidence]:
 def _gap_stays(lines: Lines) -> list[Evidence]:
     found = []
     for method, key in METHODS.items():
-        score = _less(_part(lines.get("supervised"), LATER), _part(lines.get(key.format("all")), LATER))
+        score = _less(_part(lines.get("supervised"), LATER), _part(_of(lines, key, "all"), LATER))
         subject = f"{method}, conv3 and later: supervision less all training images without labels"
         found.append(Evidence(subject, score, _above(score)))
     return found
@@ -199,9 +211,7 @@ def _more_images(lines: Lines) -> list[Evidence]:
     for method, key in METHODS.items():
         if method == "DeepCluster":
             continue
-        score = _less(
-            _part(lines.get(key.format("thousand")), LATER), _part(lines.get(key.format("b")), LATER)
-        )
+        score = _less(_part(_of(lines, key, "thousand"), LATER), _part(_of(lines, key, "b"), LATER))
         said = _above(score)
         if method != "RotNet":  # it is said not to gain
             said = (
@@ -221,7 +231,7 @@ def _frozen(lines: Lines) -> list[Evidence]:
     found = []
     full = lines["none"].finetuned if "none" in lines else None
     for method, key in METHODS.items():
-        line = lines.get(key.format("b"))
+        line = _of(lines, key, "b")
         score = _less(line.finetuned if line else None, full)
         found.append(
             Evidence(
@@ -234,10 +244,10 @@ def _frozen(lines: Lines) -> list[Evidence]:
 def _photograph(lines: Lines) -> list[Evidence]:
     found = []
     for method, key in METHODS.items():
-        made = [_part(lines.get(key.format(name)), MIDDLE) for name in SYNTHETIC]
+        made = [_part(_of(lines, key, name), MIDDLE) for name in SYNTHETIC]
         known = [score for score in made if score is not None]
         best = max(known, key=lambda score: score.value) if len(known) == len(SYNTHETIC) else None
-        score = _less(_part(lines.get(key.format(WHOLE)), MIDDLE), best)
+        score = _less(_part(_of(lines, key, WHOLE), MIDDLE), best)
         subject = f"{method}, conv2 to conv4: image B less the best image that no camera took"
         found.append(Evidence(subject, score, _above(score)))
     return found

@@ -21,8 +21,13 @@ def headline(lines: Sequence[Line]) -> bytes:
     """Accuracy against depth as a PNG: bars are intervals, untrained and supervised networks are grey.
 
     Args:
-      lines: of one table, with layers.
+      lines: of one table; those without layers are left out.
     """
+    return png(headline_figure(lines))
+
+
+def headline_figure(lines: Sequence[Line]) -> Figure:
+    """`headline` before it is a file."""
     shown = [line for line in lines if line.layers]
     bounds = [line for line in shown if line.method in BOUNDS]
     methods: dict[str, list[Line]] = {}
@@ -45,7 +50,7 @@ def headline(lines: Sequence[Line]) -> bytes:
     }
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, frameon=False)
-    return png(figure)
+    return figure
 
 
 def _draw(

@@ -18,7 +18,7 @@ from ssl_single_image.cli import common, listing
 from ssl_single_image.errors import Halted
 
 if TYPE_CHECKING:
-    from ssl_single_image.experiments import study as studies
+    from ssl_single_image.experiments import studying
 
 MODULE = "ssl_single_image.cli.study"
 PROGRAM = "ssl-single-image study"
@@ -32,8 +32,7 @@ CHIP = {"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1"}
 
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
-    from ssl_single_image.experiments import configs
-    from ssl_single_image.experiments import study as studies
+    from ssl_single_image.experiments import configs, studying
 
     common.no_words(args, "study")
     for name in ("data_dir", "budget"):
@@ -43,17 +42,17 @@ def main(args: flags.FlagValues) -> None:
     if args.print_config:
         print(listing.whole(settings))
     elif args.dry_run:
-        print(_plan(studies.planned(settings, args.workdir, args.rows)))
+        print(_plan(studying.planned(settings, args.workdir, args.rows)))
     elif args.jobs:
-        left = [unit.name for unit, stages in studies.planned(settings, args.workdir, args.rows) if stages]
+        left = [unit.name for unit, stages in studying.planned(settings, args.workdir, args.rows) if stages]
         print("\n".join(f"{_command(args)} --rows={name}" for name in left))
     elif args.keep:
-        print(studies.keep(settings, args.workdir, args.keep))
+        print(studying.keep(settings, args.workdir, args.keep))
     elif args.workers != 1:
         _share(args)
     else:
         print(
-            studies.study(
+            studying.study(
                 settings, args.workdir, rows=args.rows, devices=args.devices, command=_command(args)
             )
         )
@@ -67,7 +66,7 @@ def _command(args: flags.FlagValues) -> str:
     return f"{PROGRAM} {shlex.join(word for word in words if word.lstrip('-') not in ALONE)}"
 
 
-def _plan(found: studies.Planned) -> str:
+def _plan(found: studying.Planned) -> str:
     """A table of what is left, and the sums."""
     rows: list[list[str]] = []
     seconds, disk, unknown = 0.0, 0, 0

@@ -17,6 +17,7 @@ from ssl_single_image.experiments.finetuning import finetune
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
 from ssl_single_image.experiments.reporting import report
+from ssl_single_image.experiments.studying import study
 from ssl_single_image.experiments.stylizing import stylize
 from ssl_single_image.runs import LoadedEncoder, load_encoder
 
@@ -34,6 +35,8 @@ __all__ = [
     "probe_config",
     "report",
     "show_crops",
+    "study",
+    "study_config",
     "stylize",
 ]
 
@@ -86,6 +89,22 @@ def finetune_config(name: str, *, preset: str | None = None, **fields: Any) -> m
     argument = "" if preset is None else f"{',' if ':' in name else ':'}preset={preset}"
     chosen: dict[str, str] = {key: fields[key] for key in ("backbone",) if key in fields}
     return configs.update(configs.load("finetune", name + argument, chosen), fields)
+
+
+def study_config(name: str, *, budget: float | None = None, **arguments: str) -> ml_collections.ConfigDict:
+    """A study's config by name.
+
+    Args:
+      name: "cifar10", "cifar100" or "imagenet"; or the path of a config file, or of a study's config.json.
+      budget: scales the training steps of every row; None: the config's own.
+      **arguments: of the config: the images `a` and `b`, the folder `thousand`, and `data_dir`.
+
+    Raises:
+      InputError: no such config or argument.
+    """
+    argument = ",".join(f"{key}={value}" for key, value in arguments.items())
+    config = configs.load("study", f"{name}:{argument}" if argument else name)
+    return configs.update(config, {} if budget is None else {"budget": budget})
 
 
 def features(

@@ -12,7 +12,9 @@ from ssl_single_image.augment import CropSpec
 from ssl_single_image.experiments.presets import as_config_dict
 from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
 
-METHODS: dict[str, dict[str, Any]] = {
+Methods = Mapping[str, Mapping[str, Any]]
+"""Name of a method -> what all its rows share."""
+AT_32: Methods = {
     "rotnet": {"method": "RotNet", "pretrain": "rotnet"},
     "deepcluster": {"method": "DeepCluster", "pretrain": "deepcluster"},
     "bigan": {
@@ -22,7 +24,11 @@ METHODS: dict[str, dict[str, Any]] = {
         "frozen": "discriminator",
     },
 }
-"""Name -> what all rows of a method share."""
+AT_224: Methods = {
+    "rotnet": {"method": "RotNet", "pretrain": "rotnet:preset=imagenet224"},
+    "deepcluster": {"method": "DeepCluster", "pretrain": "deepcluster:preset=imagenet224"},
+    "bigan": {"method": "BiGAN", "pretrain": "bigan:preset=imagenet224"},
+}
 IMAGES = {
     "a": "image A",
     "b": "image B",
@@ -61,22 +67,21 @@ Views = Mapping[str, int]
 """Method -> images that pass through the encoder, see `RowSpec.views`."""
 
 
-def methods(source: str, views: Views, **more: Any) -> list[dict[str, Any]]:
+def methods(of: Methods, source: str, views: Views, **more: Any) -> list[dict[str, Any]]:
     """A row for each method, trained on a source; `more` holds further fields of `RowSpec`."""
     fields = {"crop.min_area": SMALLEST[source]} if source in SMALLEST else {}
     images = IMAGES.get(source) or SYNTHETIC[source][0]
     shared: dict[str, Any] = {"images": images, "source": source, "fields": fields, **more}
-    return [row(f"{name}-{source}", **METHODS[name], views=views[name], **shared) for name in METHODS]
+    return [row(f"{name}-{source}", **of[name], views=views[name], **shared) for name in of]
 
 
-def long(source: str, views: Views, **more: Any) -> list[dict[str, Any]]:
+def longer(of: Methods, source: str, views: Views) -> list[dict[str, Any]]:
     """The rows of `methods` once more, trained longer."""
-    return [
-        {**one, "name": f"{one['name']}-long"} for one in methods(source, views, tables=("long",), **more)
-    ]
+    made = methods(of, source, views, tables=("long",))
+    return [{**one, "name": f"{one['name']}-long"} for one in made]
 
 
-def ablation(size: int, views: Views, **more: Any) -> list[dict[str, Any]]:
+def ablation(of: Methods, size: int, views: Views) -> list[dict[str, Any]]:
     """Rows of the augmentation table: image B with every subset of the three, and with one more beside them.
 
     Half of all crops are flipped in every row. Without scale, a crop shows all of the image that fits into a square.
@@ -85,31 +90,53 @@ def ablation(size: int, views: Views, **more: Any) -> list[dict[str, Any]]:
     named = [("-".join(parts) or "none", _joined(parts)) for parts in subsets]
     named += [(f"{WHOLE}-{name}", _joined(PARTS) | added) for name, added in EXTRA.items()]
     rows = []
-    for (label, augmentations), name in itertools.product(named, METHODS):
+    for (label, augmentations), name in itertools.product(named, of):
         crop = CropSpec(size, hflip=0.5, **augmentations).to_config()
-        tables = ("augmentation", "pixels", "synthetic") if label == WHOLE else ("augmentation",)
-        shared: dict[str, Any] = {"images": f"image B: {label.replace('-', ' + ')}", "source": "b", **more}
-        fields = {f"crop.{field}": value for field, value in crop.items()}
-        made = {**METHODS[name], "tables": tables, "views": views[name], "fields": fields}
-        rows.append(row(f"{name}-b-{label}", **made, **shared))
+        made = {
+            **of[name],
+            "tables": ("augmentation", "pixels", "synthetic") if label == WHOLE else ("augmentation",),
+            "images": f"image B: {label.replace('-', ' + ')}",
+            "source": "b",
+            "views": views[name],
+            "fields": {f"crop.{field}": value for field, value in crop.items()},
+        }
+        rows.append(row(f"{name}-b-{label}", **made))
     return rows
 
 
-def pixels(views: Views, **more: Any) -> list[dict[str, Any]]:
+def pixels(of: Methods, views: Views) -> list[dict[str, Any]]:
     """Image B with its side divided by two, four and eight."""
     return [
         row(
             f"{name}-b-{shrink}th",
-            **METHODS[name],
+            **of[name],
             tables=("pixels",),
             images=f"image B at 1/{shrink} of its side",
             source="b",
             views=views[name],
             fields={"shrink": shrink},
-            **more,
         )
         for shrink in (2, 4, 8)
-        for name in METHODS
+        for name in of
+    ]
+
+
+def untrained(names: Mapping[str, tuple[str, str]], **more: Any) -> list[dict[str, Any]]:
+    """Rows of untrained networks: name -> what tables call it, and its backbone with options."""
+    shared: dict[str, Any] = {"images": "none", **more}
+    return [
+        row(name, method=method, reference=f"random:{backbone}@{{seed}}", **shared)
+        for name, (method, backbone) in names.items()
+    ]
+
+
+def baselines(backbone: str, **more: Any) -> list[dict[str, Any]]:
+    """Rows of k-means initialisation from image B, and of the scattering transform."""
+    clusters = f"kmeans:{backbone},source={{source}}@{{seed}}"
+    of_b: dict[str, Any] = {"images": IMAGES["b"], "source": "b", "reference": clusters}
+    return [
+        row("kmeans-b", method="k-means initialisation", **of_b, **more),
+        row("scattering", method="scattering", images="none", reference="scattering", **more),
     ]
 
 
@@ -122,6 +149,84 @@ def row(name: str, **fields: Any) -> dict[str, Any]:
     return RowSpec(name=name, **fields).to_config()
 
 
-def config(**fields: Any) -> ml_collections.ConfigDict:
-    """A study's config."""
-    return as_config_dict(StudyConfig(**fields))
+FROZEN: dict[str, Any] = {"tables": ("headline", "frozen"), "stages": ("probe", "finetune")}
+VIEWS = {"rotnet": 192_000, "deepcluster": 192_000, "bigan": 96_000}
+SHORT = {name: count // 2 for name, count in VIEWS.items()}
+LONG = {"rotnet": 345_600, "deepcluster": 345_600, "bigan": 192_000}
+LABELS = {"method": "supervised", "images": "all training images"}
+
+
+def cifar(dataset: str, **given: str) -> ml_collections.ConfigDict:
+    """The study at 32 px on CIFAR-10 or CIFAR-100; `given` has the sources "a", "b" and "thousand", and "data_dir"."""
+    behind = {"dataset": dataset, "steps": 2000, "eval_every": 1000, "checkpoint_every": 500, "keep": 1}
+    others = {
+        "random-leaky": ("untrained, as D", "alexnet32,slope=0.2,first_norm=false"),
+        "random-dcgan": ("untrained, as E", "dcgan32"),
+    }
+    return _study(
+        f"What can be learnt from a single image: 32-px crops, {dataset}",
+        dataset,
+        given,
+        {"all": f"unlabelled:{dataset}"},
+        probe_fields={"statistics": "recomputed", "seeds": 3},
+        finetune_fields=behind,
+        rows=(
+            *untrained({"random": ("untrained", "alexnet32")}, seeds=3, **FROZEN),
+            *untrained(others, seeds=2),
+            *methods(AT_32, "b", VIEWS, seeds=2, **FROZEN),
+            *baselines("alexnet32", **FROZEN),
+            row("supervised", **LABELS, pretrain=f"supervised:dataset={dataset}", **FROZEN),
+            row(
+                "none",
+                method="all layers trained",
+                reference="none",
+                tables=("frozen",),
+                stages=("finetune",),
+            ),
+            *(one for source in ("all", "a", "ten", "thousand") for one in methods(AT_32, source, VIEWS)),
+            *ablation(AT_32, 32, SHORT),
+            *(one for name in SYNTHETIC for one in methods(AT_32, name, SHORT, tables=("synthetic",))),
+            *pixels(AT_32, SHORT),
+            *longer(AT_32, "b", LONG),
+        ),
+    )
+
+
+def imagenet(**given: str) -> ml_collections.ConfigDict:
+    """The study at 224 px with the published networks; `given` as for `cifar`.
+
+    It has no row of all training images, which don't fit into an atlas.
+    """
+    whole = dict.fromkeys(AT_224, 0)
+    networks = {
+        "random-rotnet": ("untrained", "alexnet,variant=rotnet"),
+        "random-deepcluster": ("untrained, on Sobel", "alexnet,variant=deepcluster,sobel=true"),
+        "random-bigan": ("untrained, leaky", "alexnet,variant=bigan"),
+    }
+    labels = "supervised:preset=imagenet224,dataset=imagenet"
+    return _study(
+        "What can be learnt from a single image: 224-px crops, ImageNet",
+        "imagenet",
+        given,
+        {},
+        rows=(
+            *untrained(networks),
+            *(one for source in ("b", "a", "ten", "thousand") for one in methods(AT_224, source, whole)),
+            *baselines("alexnet"),
+            row("supervised", **LABELS, pretrain=labels),
+            *ablation(AT_224, 224, whole),
+            *(one for name in SYNTHETIC for one in methods(AT_224, name, whole, tables=("synthetic",))),
+            *pixels(AT_224, whole),
+        ),
+    )
+
+
+def _study(
+    title: str, dataset: str, given: Mapping[str, str], own: Mapping[str, str], **fields: Any
+) -> ml_collections.ConfigDict:
+    """A study's config, with the sources that need not be given."""
+    made = {name: source for name, (_, source) in SYNTHETIC.items()}
+    sources = {name: given.get(name, "") for name in ("a", "b", "thousand")} | {"ten": TEN, **made, **own}
+    analysis = {"data": dataset, "images": 1000}
+    data: dict[str, Any] = {"data_dir": given.get("data_dir", ""), "probe": dataset}
+    return as_config_dict(StudyConfig(title=title, sources=sources, analysis=analysis, **data, **fields))

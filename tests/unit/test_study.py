@@ -15,11 +15,10 @@ import pytest
 from probe_fakes import SIDE, labelled, tiny_backbone
 
 from ssl_single_image import datasets
-from ssl_single_image.experiments import configs
-from ssl_single_image.experiments import study as studies
-from ssl_single_image.experiments.study import driver, outcome, plan, state
-from ssl_single_image.experiments.study.driver import Driver
+from ssl_single_image.experiments import configs, studying
 from ssl_single_image.experiments.study_settings import StudyConfig
+from ssl_single_image.experiments.studying import driver, outcome, plan, state
+from ssl_single_image.experiments.studying.driver import Driver
 from ssl_single_image.runs import workdir
 from ssl_single_image.runs.signals import Stopped
 from ssl_single_image.types import Halted, InputError
@@ -183,7 +182,7 @@ def test_what_would_fail_later_is_said_at_once(tmp_path: Path) -> None:
     def refused(words: str, *rows: dict[str, Any], **more: Any) -> None:
         patterns = more.pop("rows", ())
         with pytest.raises(InputError, match=words):
-            studies.study(config(*rows, **more), tmp_path / "s", rows=patterns)
+            studying.study(config(*rows, **more), tmp_path / "s", rows=patterns)
         assert not (tmp_path / "s").exists()
 
     refused("row a: stepz: no such field", row("a", fields={"stepz": 3}))
@@ -411,7 +410,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyCo
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", lambda *args, **options: labelled())
         with pytest.raises(Halted, match="1 of 5 rows failed, the others are complete: broken-0: ") as end:
-            studies.study(study, place, devices=1, command="ssl-single-image study --config c --workdir s")
+            studying.study(study, place, devices=1, command="ssl-single-image study --config c --workdir s")
         assert end.value.status == 1
         yield study, place, end
 
@@ -458,12 +457,12 @@ def test_pages_say_what_was_found_and_what_failed(finished: Any) -> None:
 
 def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path) -> None:
     study, place, _ = finished
-    kept = studies.keep(study, place, tmp_path / "kept")
+    kept = studying.keep(study, place, tmp_path / "kept")
     sizes = [path.stat().st_size for path in kept.rglob("*") if path.is_file()]
     assert sum(sizes) < 200_000
     assert not list(kept.rglob("checkpoints"))
     assert not (kept / "rows" / "broken-0").exists()
-    left = [unit.name for unit, stages in studies.planned(study, kept) if stages]
+    left = [unit.name for unit, stages in studying.planned(study, kept) if stages]
     assert left == ["broken-0"]
     assert outcome.gather(kept, plan.units(study)) == outcome.gather(place, plan.units(study))
 
@@ -471,7 +470,7 @@ def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path
 def test_a_plan_says_what_is_left_and_by_whose_clock(finished: Any) -> None:
     study, place, _ = finished
     more = config(*study.rows, row("rotnet-c", views=3200), analysis=study.analysis)
-    plans = {unit.name: stages for unit, stages in studies.planned(more, place)}
+    plans = {unit.name: stages for unit, stages in studying.planned(more, place)}
     assert plans["rotnet-b-0"] == []
     (stage, estimate), (probing, of_probe) = plans["rotnet-c-0"]
     assert (stage, probing) == ("pretrain", "probe")
@@ -479,7 +478,7 @@ def test_a_plan_says_what_is_left_and_by_whose_clock(finished: Any) -> None:
     assert estimate.disk > 1000
     assert not (place / "pretrain" / "rotnet-c-0").exists()
     ((_, unknown), _) = next(
-        stages for unit, stages in studies.planned(more, place / "no") if unit.name == "rotnet-c-0"
+        stages for unit, stages in studying.planned(more, place / "no") if unit.name == "rotnet-c-0"
     )
     assert (unknown.seconds, unknown.basis) == (None, "unknown")
 
@@ -487,7 +486,7 @@ def test_a_plan_says_what_is_left_and_by_whose_clock(finished: Any) -> None:
 def test_a_study_has_a_folder_of_its_own(tmp_path: Path, fakes: Fakes) -> None:
     (tmp_path / "config.json").write_text('{"objective": "rotnet"}')
     with pytest.raises(InputError, match="holds another kind of run"):
-        studies.study(config(row("a")), tmp_path)
+        studying.study(config(row("a")), tmp_path)
     assert fakes.calls == []
 
 
@@ -496,7 +495,7 @@ def test_every_study_of_the_package_can_be_planned(name: str, tmp_path: Path) ->
     """Their sources need not be there for that."""
     argument = "a=a.jpg,b=b.jpg,thousand=folder"
     study = configs.read("study", configs.load("study", f"{name}:{argument}"))
-    plans = studies.planned(study, tmp_path / "s")
+    plans = studying.planned(study, tmp_path / "s")
     assert len(plans) > 50
     assert all(stages for _, stages in plans)
     assert plan.left_out(configs.read("study", configs.load("study", name))) != []

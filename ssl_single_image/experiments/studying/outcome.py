@@ -13,9 +13,9 @@ from ssl_single_image.analysis.report.study import FIGURE, STUDY
 from ssl_single_image.analysis.study_lines import Line
 from ssl_single_image.experiments.reporting import report
 from ssl_single_image.experiments.results import Page
-from ssl_single_image.experiments.study import state
-from ssl_single_image.experiments.study.plan import Unit
 from ssl_single_image.experiments.study_settings import TABLES, RowSpec, StudyConfig
+from ssl_single_image.experiments.studying import state
+from ssl_single_image.experiments.studying.plan import Unit
 from ssl_single_image.runs import workdir
 
 PAGE, CLAIMS, CSV, REPORT = "study.md", "claims.md", "lines.csv", "report"

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ssl_single_image.experiments.study import state
-from ssl_single_image.experiments.study.plan import Unit
+from ssl_single_image.experiments.studying import state
+from ssl_single_image.experiments.studying.plan import Unit
 from ssl_single_image.runs import workdir
 from ssl_single_image.runs.metrics import METRICS, TIMINGS, read_metrics
 

@@ -67,7 +67,7 @@ class Unit:
             )
             settings = settings.resolved()
             steps = row.views / self.views_a_step(settings) if row.views else settings.steps
-            return settings.replace(steps=max(1, round(steps * self.study.budget)))
+            return settings.replace(steps=max(1, round(steps * self.study.budget)), keep=1)
         except InputError as error:
             raise InputError(f"row {row.name}: {error}") from error
 

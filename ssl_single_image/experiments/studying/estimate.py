@@ -15,8 +15,8 @@ import numpy as np
 
 from ssl_single_image import images, keys
 from ssl_single_image.experiments.settings import PretrainConfig
-from ssl_single_image.experiments.study import state
-from ssl_single_image.experiments.study.plan import Unit
+from ssl_single_image.experiments.studying import state
+from ssl_single_image.experiments.studying.plan import Unit
 from ssl_single_image.types import Batch, PyTree
 
 VIEWS_A_SECOND = {

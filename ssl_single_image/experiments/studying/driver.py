@@ -16,9 +16,9 @@ from ssl_single_image.experiments.analysing import analyse
 from ssl_single_image.experiments.finetuning import finetune
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
-from ssl_single_image.experiments.study import plan, state
-from ssl_single_image.experiments.study.plan import Unit
-from ssl_single_image.experiments.study.state import Record
+from ssl_single_image.experiments.studying import plan, state
+from ssl_single_image.experiments.studying.plan import Unit
+from ssl_single_image.experiments.studying.state import Record
 from ssl_single_image.runs import workdir
 from ssl_single_image.runs.signals import Stopped
 

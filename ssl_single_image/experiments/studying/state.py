@@ -11,22 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
-from ssl_single_image.experiments.study.plan import Unit
-from ssl_single_image.probes import ProbeConfig
+from ssl_single_image.experiments import configs
+from ssl_single_image.experiments.studying.plan import Unit
 from ssl_single_image.runs import checkpoint, workdir
 from ssl_single_image.runs.metrics import TIMINGS, read_metrics
-from ssl_single_image.schema import Section
 
 ROWS, FILE = "rows", "row.json"
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
 RESULTS = {"probe": "probe.json", "finetune": "finetune.json", "analyse": "analysis.json"}
 """Stage -> the file that marks it as complete."""
-SCHEMAS: dict[str, type[Section]] = {
-    "pretrain": PretrainConfig,
-    "probe": ProbeConfig,
-    "finetune": FinetuneConfig,
-}
 
 
 @dataclasses.dataclass
@@ -116,12 +109,9 @@ def _done(place: Path, unit: Unit, record: Record, stage: str) -> bool:
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Fields in which two recipes differ; one that an older recipe lacks counts with its default."""
     whole = dict(before)
-    for part in before.keys() & SCHEMAS.keys():
-        with contextlib.suppress(
-            InputError
-        ):  # a recipe of another version: the fields say in what it differs
-            full = SCHEMAS[part].from_config(before[part]).to_config()
-            whole[part] = {name: value for name, value in full.items() if name in now.get(part, full)}
+    for part in before.keys() & configs.SCHEMAS.keys():
+        full = configs.completed(part, before[part])
+        whole[part] = {name: value for name, value in full.items() if name in now.get(part, full)}
     return workdir.differences(whole, json.loads(json.dumps(now)))
 
 

@@ -15,15 +15,15 @@ from typing import Any
 
 from absl import logging
 
-from ssl_single_image import images
+from ssl_single_image.datasets import sources
 from ssl_single_image.errors import Halted, InputError
 from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.results import Page
-from ssl_single_image.experiments.study import keeping, outcome, plan, state
-from ssl_single_image.experiments.study.driver import Driver, expanded
-from ssl_single_image.experiments.study.estimate import Estimate, Estimator
-from ssl_single_image.experiments.study.plan import Unit
 from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
+from ssl_single_image.experiments.studying import keeping, outcome, plan, state
+from ssl_single_image.experiments.studying.driver import Driver, expanded
+from ssl_single_image.experiments.studying.estimate import Estimate, Estimator
+from ssl_single_image.experiments.studying.plan import Unit
 from ssl_single_image.runs import workdir
 
 __all__ = ["Estimate", "Planned", "RowSpec", "StudyConfig", "Unit", "keep", "planned", "study"]
@@ -132,17 +132,16 @@ def _settings(config: Any) -> StudyConfig:
 
 def _check(place: Path, chosen: Sequence[Unit]) -> None:
     """Refuses what would make rows fail later: bad fields, sources that are not there, other recipes."""
-    sources: dict[str, str] = {}
+    used: dict[str, str] = {}
     for unit in chosen:
         if "pretrain" in state.pending(place, unit, state.read(place, unit)) and unit.row.source:
-            sources.setdefault(unit.pretraining.source, unit.row.source)
+            used.setdefault(unit.pretraining.source, unit.row.source)
         _ = (unit.probing, unit.finetuning)
-    for source, name in sources.items():
-        if not source.partition(":")[0].isidentifier():  # others are read when their row's turn comes
-            try:
-                images.source_files(source)
-            except InputError as error:
-                raise InputError(f"sources.{name}: {error}") from error
+    for source, name in used.items():
+        try:
+            sources.source_files(source)
+        except InputError as error:
+            raise InputError(f"sources.{name}: {error}") from error
 
 
 def _claim(place: Path, settings: StudyConfig, command: str) -> None:
