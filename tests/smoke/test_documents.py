@@ -123,7 +123,7 @@ def read_settings(words: list[str]) -> None:
     """Parses a command and reads its config, as the command does before it begins."""
     command = words[0]
     args = common.parse(command, command, words)
-    if command in ("finetune", "pretrain", "probe"):
+    if command in configs.SCHEMAS:
         configs.read(command, args.config)
     assert command == "report" or not args.positional, f"{words} has words that are no flags"
 
