@@ -36,7 +36,9 @@ Training and measuring
 
 Encoders
     load_encoder    an encoder by reference: a run's folder, FOLDER@STEP, random:alexnet32
-                    for an untrained one, file:PATH for weights of other programs
+                    for an untrained one, file:PATH for weights of other programs, zoo:NAME
+                    for a pretrained one that comes with the package
+    zoo             lists those; the table shows itself
     export_encoder  writes it as a file for PyTorch or safetensors, with a model card
     features        its activations on a batch of images, at any layer
 
@@ -71,6 +73,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "study",
             "study_config",
             "stylize",
+            "zoo",
         ],
         "datasets.sources": ["load_source"],
         "images": ["build_atlas"],
@@ -99,5 +102,6 @@ if TYPE_CHECKING:
     from ssl_single_image.experiments import study as study
     from ssl_single_image.experiments import study_config as study_config
     from ssl_single_image.experiments import stylize as stylize
+    from ssl_single_image.experiments import zoo as zoo
     from ssl_single_image.images import build_atlas as build_atlas
     from ssl_single_image.runs import load_encoder as load_encoder

@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from ssl_single_image.analysis import tables, torch_module
 from ssl_single_image.runs import LoadedEncoder
+from ssl_single_image.runs.foreign import own
 from ssl_single_image.types import EncoderSpec
 
 MARK = "<!-- model card written by ssl-single-image export -->"
@@ -45,6 +46,14 @@ A fixed Sobel front then takes the derivatives of the mean of the three channels
 
 Licence: {{ licence }}.
 
+{% if command %}
+## Train it again
+
+```bash
+{{ command }}
+```
+
+{% endif %}
 {% if probe %}
 ## What the layers know
 
@@ -55,11 +64,11 @@ Licence: {{ licence }}.
 ```python
 import ssl_single_image as ssi
 
-encoder = ssi.load_encoder({{ reference }})
+encoder = ssi.load_encoder({{ quoted }})
 activations = encoder.features(images, "{{ layer }}")  # (n, rows, columns, channels) of images (n, height, width, 3)
 ```
 
-`file:{{ file }}` is also a reference for `ssl-single-image probe --checkpoint`.
+`{{ reference }}` is also a reference for `ssl-single-image probe --checkpoint`.
 
 ## Load it with PyTorch
 
@@ -86,21 +95,22 @@ def card(
     file: str,
     *,
     dtype: str,
-    config: Mapping[str, Any],
-    licence: str,
+    reference: str,
+    command: str,
     probe: Mapping[str, Any] | None,
 ) -> str:
     """The text of a model card, Markdown.
 
     Args:
-      loaded: the encoder.
+      loaded: the encoder, with what is published of it in its `meta`.
       file: name of the exported file.
       dtype: of its numbers.
-      config: of the run, as it is published; {} where there was none.
-      licence: of the source image; "" where it is not known.
+      reference: how the encoder is loaded from the file.
+      command: trains such an encoder again; "" where it is not known.
       probe: what `probe.json` holds, None without a probe.
     """
-    spec = loaded.encoder.spec
+    spec, config = loaded.encoder.spec, loaded.meta.get("config", {})
+    published = loaded.meta.get(own.PUBLISHED, {})
     listed = config.get("inputs")  # a file that is exported again may say anything
     inputs = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
     environment = jinja2.Environment(
@@ -110,17 +120,19 @@ def card(
         mark=MARK,
         name=file.rpartition(".")[0],
         file=file,
-        reference=json.dumps(f"file:{file}", ensure_ascii=False),
+        reference=reference,
+        quoted=json.dumps(reference, ensure_ascii=False),
+        command=command,
         spec=spec,
         summary=_summary(spec, loaded.step, config),
-        facts=_facts(loaded, dtype),
+        facts=_facts(loaded, dtype, str(published.get("encoder", ""))),
         normalisation=_table(
             list(zip(("red", "green", "blue"), spec.mean, spec.std, strict=True)), ("channel", "mean", "std")
         ),
         sobel=spec.options.get("sobel", False),
         kind="Source image" if all("sha256" in record for record in inputs) else "Data set",
         sources=_sources(inputs),
-        licence=licence or UNSTATED,
+        licence=published.get("licence") or UNSTATED,
         probe=tables.full_markdown(probe) if probe else "",
         layer=loaded.layers[-1],
         source=torch_module.source(loaded.encoder, file),
@@ -137,7 +149,7 @@ def _summary(spec: EncoderSpec, step: int, config: Mapping[str, Any]) -> str:
     return f"The convolutional trunk of `{spec.backbone}`, pretrained by `{by}` for {step:,} steps on `{on}`."
 
 
-def _facts(loaded: LoadedEncoder, dtype: str) -> str:
+def _facts(loaded: LoadedEncoder, dtype: str, name: str) -> str:
     spec = loaded.encoder.spec
     rows = [
         ("backbone", f"`{spec.backbone}`"),
@@ -145,6 +157,7 @@ def _facts(loaded: LoadedEncoder, dtype: str) -> str:
         ("layers", ", ".join(loaded.layers)),
         ("trainable values", f"{sum(leaf.size for leaf in jax.tree.leaves(loaded.encoder.params)):,}"),
         ("numbers", dtype),
+        *([("encoder of its run", f"`#{name}`")] if name else []),
     ]
     return _table(rows, ("what", "value"))
 

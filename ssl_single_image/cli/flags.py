@@ -16,7 +16,7 @@ PRINT_CONFIG = "print_config"
 REFERENCES = (
     "WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED],"
     " kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED], scattering[:OPTION=VALUE],"
-    " file:PATH[,layout=NAME][,OPTION=VALUE]"
+    " file:PATH[,layout=NAME][,OPTION=VALUE], zoo:NAME"
 )
 CONFIG_HELP = (
     "The config, by name or file, with optional arguments after a colon (rotnet:image=cat.jpg, or"
@@ -267,8 +267,7 @@ def _export(flag_values: flags.FlagValues) -> None:
     text(
         "checkpoint",
         None,
-        "Encoder to export: WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED] or"
-        " file:PATH[,layout=NAME][,OPTION=VALUE].",
+        f"Encoder to export: {REFERENCES}. zoo:list prints the encoders that come with the package.",
     )
     text(
         "out",
@@ -278,7 +277,7 @@ def _export(flag_values: flags.FlagValues) -> None:
     text("dtype", "float32", "Type of the numbers: float32 or float16.")
     text("licence", "", "Licence of the source image, for the card. That of a built-in photograph is known.")
     text("probe", None, "A probe.json that measured the encoder; its table goes into the card.")
-    _required(flag_values, "checkpoint", "out")
+    _required(flag_values, "checkpoint")
 
 
 def _report(flag_values: flags.FlagValues) -> None:

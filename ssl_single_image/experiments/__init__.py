@@ -14,6 +14,7 @@ from ssl_single_image.experiments.analysing import analyse
 from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_crops
 from ssl_single_image.experiments.exporting import export_encoder
 from ssl_single_image.experiments.finetuning import finetune
+from ssl_single_image.experiments.listing import zoo
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
 from ssl_single_image.experiments.reporting import report
@@ -38,6 +39,7 @@ __all__ = [
     "study",
     "study_config",
     "stylize",
+    "zoo",
 ]
 
 

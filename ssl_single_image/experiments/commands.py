@@ -38,15 +38,30 @@ def again(folder: Path) -> str:
     """
     record = workdir.read(folder)
     kind = "pretrain" if configs.MARKS["pretrain"] in record else "probe"
-    words = [PROGRAM, kind, *_config(kind, folder / workdir.CONFIG)]
+    path = folder / workdir.CONFIG
+    words = [PROGRAM, kind, *(_config(kind, configs.load(kind, str(path))) or [f"--config={path}"])]
     if kind == "probe":
         words.append(f"--checkpoint={_listed(record.get('checkpoint', ()))}")
     return shlex.join([*words, f"--workdir={folder}"])
 
 
-def _config(kind: str, path: Path) -> list[str]:
-    """`--config=NAME` and the fields that differ; `--config=FILE` where those don't tell all."""
-    wanted = configs.load(kind, str(path))
+def pretraining(config: Mapping[str, Any], folder: str) -> str:
+    """The shell command that trains with a config, such as that of an encoder's run, into a folder.
+
+    Returns:
+      "" where it is no config of pretraining, or one that flags can't give.
+    """
+    if configs.MARKS["pretrain"] not in config:
+        return ""
+    try:
+        words = _config("pretrain", configs.recorded("pretrain", config))
+    except InputError:  # of another version, or in a file from elsewhere
+        return ""
+    return shlex.join([PROGRAM, "pretrain", *words, f"--workdir={folder}"]) if words else ""
+
+
+def _config(kind: str, wanted: ml_collections.ConfigDict) -> list[str]:
+    """`--config=NAME` and the fields that differ; none where those don't tell all."""
     chosen = tuple((field, wanted[field]) for field in configs.CHOICES[kind])
     found = [
         (text, fields)
@@ -54,7 +69,7 @@ def _config(kind: str, path: Path) -> list[str]:
         if (fields := _differences(base, wanted)) is not None and _same(kind, base, fields, wanted)
     ]
     if not found:
-        return [f"--config={path}"]
+        return []
     text, fields = min(found, key=lambda pair: len(pair[1]))
     base = dict(_bases(kind, ()))[text]
     flags = [f"--config.{name}={value}" for name, value in fields.items()]

@@ -86,9 +86,21 @@ def load(kind: str, text: str, chosen: Mapping[str, str] | None = None) -> ml_co
         raise InputError(
             f"config {path}: lacks {', '.join(missing)}; start from ssl_single_image.experiments.presets"
         )
-    whole = fields | config
-    _complete(whole, CHOICES[kind], chosen or {})
-    return ml_collections.ConfigDict(presets.tuples(whole))
+    return _whole(kind, fields | config, chosen or {})
+
+
+def recorded(kind: str, config: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """The config of a run from its record, as `load` gives it from the record's file.
+
+    Raises:
+      InputError: a field that is unknown or has no legal value.
+    """
+    return _whole(kind, read(kind, config).to_config(), {})
+
+
+def _whole(kind: str, config: dict[str, Any], chosen: Mapping[str, str]) -> ml_collections.ConfigDict:
+    _complete(config, CHOICES[kind], chosen)
+    return ml_collections.ConfigDict(presets.tuples(config))
 
 
 def read(kind: str, config: Any) -> Any:

@@ -6,7 +6,6 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import logging
@@ -14,8 +13,8 @@ from absl import logging
 from ssl_single_image.analysis import cards
 from ssl_single_image.analysis.report import checks
 from ssl_single_image.errors import Halted, InputError, disk_is_full
-from ssl_single_image.images import builtin
-from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
+from ssl_single_image.experiments import commands, publishing
+from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir, zoo
 from ssl_single_image.runs.foreign import convert, files, own, safetensors_file, torch_writer
 from ssl_single_image.runs.foreign.tensors import NOTES
 from ssl_single_image.schema import suggestion
@@ -40,9 +39,9 @@ def export_encoder(
 ) -> Path:
     """Writes an encoder's weights as a file for other programs, and a model card NAME.md beside it.
 
-    The file holds the trunk with its batch-norm statistics, and a note with the encoder's spec and its run's config.
-    `load_encoder("file:PATH")` gives the encoder back, in float32 with the same bits. Of paths in the config only the
-    last part is written.
+    The file holds the trunk with its batch-norm statistics, and a note with the encoder's spec, its run's config, the
+    licence of its source and what the probe measured. `load_encoder("file:PATH")` gives the encoder back, in float32
+    with the same bits. Of paths only the last part is written.
 
     Args:
       reference: an encoder as `load_encoder` takes or gives it.
@@ -66,18 +65,17 @@ def export_encoder(
         raise InputError(f"dtype = {dtype!r}: unknown{suggestion(str(dtype), DTYPES)}")
     loaded = reference if isinstance(reference, LoadedEncoder) else load_encoder(reference)
     measured = checks.read_probe(Path(os.path.expanduser(probe))) if probe is not None else None
-    if measured is not None:
-        _check_probe(measured, loaded, str(probe))
-    config = _without_folders(dict(loaded.meta.get("config", {})))
-    published = dataclasses.replace(loaded, meta=loaded.meta | {"config": config})
+    config = publishing.without_folders(dict(loaded.meta.get("config", {})))
+    told = publishing.statement(loaded, config, licence, measured, str(probe))
+    published = dataclasses.replace(loaded, meta=loaded.meta | {"config": config, own.PUBLISHED: told})
     tensors = _as(convert.to_file(loaded.encoder), dtype, loaded.name)
     text = cards.card(
         published,
         target.name,
         dtype=dtype,
-        config=config,
-        licence=licence or _known_licence(config),
-        probe=measured,
+        reference=_reference(target),
+        command=commands.pretraining(config, f"runs/{target.stem}"),
+        probe=publishing.without_places(measured) if measured is not None else None,
     )
     workdir.make(target.parent)
     _check_free(target)
@@ -85,6 +83,13 @@ def export_encoder(
     _write(target.with_suffix(".md"), text)
     logging.info("wrote %s and %s", target, target.with_suffix(".md").name)
     return target
+
+
+def _reference(target: Path) -> str:
+    """How a user of the file names it; what lies in the package's own zoo has a name there."""
+    if target.suffix == zoo.SUFFIX and target.parent.resolve() == zoo.FOLDER.resolve():
+        return zoo.PREFIX + target.stem
+    return f"file:{target.name}"
 
 
 def _as(tensors: Mapping[str, np.ndarray], dtype: str, name: str) -> dict[str, np.ndarray]:
@@ -100,42 +105,6 @@ def _as(tensors: Mapping[str, np.ndarray], dtype: str, name: str) -> dict[str, n
         if np.abs(values).max() > largest:
             raise InputError(f"dtype = {dtype}: {tensor} has values above {largest:.0f}; use float32")
     return {tensor: values.astype(dtype) for tensor, values in tensors.items()}
-
-
-def _check_probe(measured: Mapping[str, Any], loaded: LoadedEncoder, file: str) -> None:
-    """Refuses a probe that measured other encoders: the card would show their numbers.
-
-    Raises:
-      InputError: no result is of this encoder's network and step.
-    """
-    spec = {"backbone": loaded.encoder.spec.backbone, "options": loaded.encoder.spec.options}
-    for result in measured["results"]:
-        stored = result.get("encoder")  # older probes have none
-        network = {name: stored.get(name) for name in spec} if isinstance(stored, Mapping) else spec
-        if result["backbone"] == spec["backbone"] and network == spec and result["step"] == loaded.step:
-            return
-    there = ", ".join(f"{result['checkpoint']} at step {result['step']}" for result in measured["results"])
-    raise InputError(f"probe {file}: measured no {spec['backbone']} at step {loaded.step}; it has {there}")
-
-
-def _known_licence(config: Mapping[str, Any]) -> str:
-    """What is known of the licence of built-in photographs; with their names where there are several."""
-    names = builtin.names_in(str(config.get("source", "")))
-    if not names or any(name not in builtin.PHOTOGRAPHS for name in names):
-        return ""
-    licences = [builtin.PHOTOGRAPHS[name].licence for name in names]
-    if len(names) == 1:
-        return licences[0]
-    return "; ".join(f"{name}: {licence}" for name, licence in zip(names, licences, strict=True))
-
-
-def _without_folders(value: Any) -> Any:
-    """A config in which names of files stand without their folders, which concern nobody else."""
-    if isinstance(value, Mapping):
-        return {key: _without_folders(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_folders(item) for item in value]
-    return value.rstrip("/").rpartition("/")[2] if isinstance(value, str) else value
 
 
 def _check_free(target: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssl_single_image.analysis import figures, finetuned, layer_tables, measured, tables
+from ssl_single_image.analysis import figures, finetuned, layer_tables, measured, tables, zoo_tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
 from ssl_single_image.runs.metrics import METRICS, read_metrics
@@ -226,6 +226,19 @@ class FinetuneTable(_Table):
 
     def _repr_markdown_(self) -> str:
         return finetuned.markdown(self)
+
+
+class Zoo(_Table):
+    """The encoders that come with the package, by name: what is known of each, as a mapping that shows itself."""
+
+    def __str__(self) -> str:
+        return zoo_tables.markdown(self)
+
+    def __repr__(self) -> str:
+        return f"<zoo of {len(self)} encoders>\n{self}"
+
+    def _repr_markdown_(self) -> str:
+        return zoo_tables.markdown(self)
 
 
 class Page:

@@ -34,7 +34,8 @@ class LoadedEncoder:
       step: optimisation steps behind it; 0 for an untrained one.
       encoder: spec and variables.
       meta: with "config", the resolved config of its run ({} for an untrained one). Weights of another program have
-        "file" too: the "layout" of the file, and whether its network had "batch_norm".
+        "file" too: the "layout" of the file, and whether its network had "batch_norm". An export has "published": the
+        licence of its source, and what a probe measured.
     """
 
     name: str

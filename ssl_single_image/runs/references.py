@@ -16,7 +16,7 @@ import jax
 
 from ssl_single_image import keys, models
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import fixed, initialised, untrained
+from ssl_single_image.runs import fixed, initialised, untrained, zoo
 from ssl_single_image.runs.checkpoint import (
     CHECKPOINTS,
     finished,
@@ -37,6 +37,7 @@ FORMS: dict[str, Form] = {
     "kmeans": initialised.FORM,
     "scattering": fixed.FORM,
     "file": foreign.FORM,
+    "zoo": zoo.FORM,
 }
 """Word before the colon -> what loads it."""
 
@@ -69,8 +70,8 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
         loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers;
         `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network;
         `kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED]`, one whose filters are clusters of patches of an image;
-        `scattering[:OPTION=VALUE]`, the scattering transform; or `file:PATH[,layout=NAME][,OPTION=VALUE]`, the weights
-        in a file of PyTorch or safetensors.
+        `scattering[:OPTION=VALUE]`, the scattering transform; `file:PATH[,layout=NAME][,OPTION=VALUE]`, the weights
+        in a file of PyTorch or safetensors; or `zoo:NAME`, a pretrained encoder that comes with the package.
 
     Raises:
       InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture. A note of the

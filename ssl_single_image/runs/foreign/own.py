@@ -24,6 +24,8 @@ VERSION = 1
 """Of the note."""
 ORIGIN = "file"
 """In an encoder's meta and in the note: the layout that it was read in, and whether it had batch norm."""
+PUBLISHED = "published"
+"""In an encoder's meta and in the note: the licence of its source, and what a probe measured."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,12 +37,14 @@ class Note:
       step: optimisation steps behind it.
       config: of the run that it comes from, {} where there was none.
       origin: of weights that came from another program's file: what `reference.load` says of it; else {}.
+      published: what its exporter said of it, see `experiments.publishing.statement`; {} in older files.
     """
 
     spec: EncoderSpec
     step: int
     config: Mapping[str, Any]
     origin: Mapping[str, Any]
+    published: Mapping[str, Any]
 
 
 def layout(backbone: str, options: Mapping[str, Any]) -> Layout:
@@ -60,7 +64,7 @@ def layout(backbone: str, options: Mapping[str, Any]) -> Layout:
 def write_note(loaded: LoadedEncoder) -> str:
     """The note of an export, JSON."""
     spec = dataclasses.asdict(loaded.encoder.spec)
-    meta = {name: loaded.meta.get(name, {}) for name in ("config", ORIGIN)}
+    meta = {name: loaded.meta.get(name, {}) for name in ("config", ORIGIN, PUBLISHED)}
     return json.dumps({"version": VERSION, "encoder": spec, "step": loaded.step, **meta})
 
 
@@ -83,7 +87,8 @@ def read_note(contents: Contents, where: str) -> Note | None:
         spec = models.encoder_spec(
             str(stored["backbone"]), dict(stored["options"]), int(stored["size"]), mean, std
         )
-        return Note(spec, int(note["step"]), dict(note["config"]), dict(note[ORIGIN]))
+        published = dict(note.get(PUBLISHED, {}))
+        return Note(spec, int(note["step"]), dict(note["config"]), dict(note[ORIGIN]), published)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -45,9 +45,8 @@ def load(reference: str, rest: str) -> LoadedEncoder:
     spec = _with_inputs(spec, inputs, reference)
     encoder = convert.from_file(found, tensors, spec, where)
     if note:
-        return LoadedEncoder(
-            reference, note.step, encoder, {"config": dict(note.config), own.ORIGIN: dict(note.origin)}
-        )
+        told = {"config": note.config, own.ORIGIN: note.origin, own.PUBLISHED: note.published}
+        return LoadedEncoder(reference, note.step, encoder, {name: dict(part) for name, part in told.items()})
     origin = {"layout": found.layout.name, "batch_norm": found.normed}
     return LoadedEncoder(reference, 0, encoder, {"config": {}, own.ORIGIN: origin})
 
