@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import ssl_single_image
+from ssl_single_image.runs import zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -49,6 +50,14 @@ def test_every_package_and_the_configs_are_in_the_wheel() -> None:
     for name, place in SETUPTOOLS["package-dir"].items():
         assert name.endswith(place.replace("/", "."))
     assert (ROOT / "ssl_single_image" / "py.typed").exists()
+
+
+def test_the_zoo_is_in_the_wheel() -> None:
+    patterns = SETUPTOOLS["package-data"]["ssl_single_image"]
+    files = [path.relative_to(ROOT / "ssl_single_image") for path in zoo.FOLDER.glob("*")]
+    for path in [Path("zoo/rotnet.md"), Path(f"zoo/rotnet{zoo.SUFFIX}"), *files]:
+        assert any(path.match(pattern) for pattern in patterns), path
+    assert zoo.FOLDER == ROOT / "ssl_single_image" / "zoo"
 
 
 def test_constraints_hold_versions_and_nothing_else() -> None:
