@@ -36,7 +36,7 @@ class Case(NamedTuple):
     epochs: int
 
 
-CASES = {"alexnet32": Case(1024, 32, 200), "alexnet": Case(64, 8, 50)}
+CASES = {"alexnet32": Case(512, 32, 200), "alexnet": Case(32, 8, 50)}
 """By network: crops of 32 pixels, and of 224."""
 ONE_PIECE = 0.01
 """Seconds that a contender is asked to work: so few that it does one piece of work, which takes longer."""

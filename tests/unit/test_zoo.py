@@ -24,7 +24,13 @@ from ssl_single_image.runs import zoo
 MOST = 12_000_000
 """Bytes of the whole zoo: every wheel carries them."""
 STEPS: dict[str, Any] = {"steps": 2, "batch_size": 4, "log_every": 1, "eval_every": 0}
-PROBE: dict[str, Any] = {"train_images": 32, "test_images": 16, "batch_size": 8, "kind": "ridge"}
+PROBE: dict[str, Any] = {
+    "train_images": 32,
+    "test_images": 16,
+    "batch_size": 8,
+    "max_features": 192,
+    "kind": "ridge",
+}
 NAME = "rotnet-astronaut"
 OWN_ZOO = zoo.FOLDER
 
