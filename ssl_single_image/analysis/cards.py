@@ -58,6 +58,10 @@ Licence: {{ licence }}.
 ## What the layers know
 
 {{ probe }}
+{% if dtype != "float32" %}
+The probe measured the encoder before its numbers were rounded to {{ dtype }}.
+
+{% endif %}
 {% endif %}
 ## Load it with ssl_single_image
 
@@ -120,6 +124,7 @@ def card(
         mark=MARK,
         name=file.rpartition(".")[0],
         file=file,
+        dtype=dtype,
         reference=reference,
         quoted=json.dumps(reference, ensure_ascii=False),
         command=command,
