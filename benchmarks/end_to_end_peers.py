@@ -93,11 +93,20 @@ def _file(folder: Path, number: int) -> Path:
     return folder / f"{number:06d}.jpg"
 
 
-def write_crops(pixels: np.ndarray, size: int, numbers: range, seed: int, folder: Path) -> None:
-    """What one process of the generator does."""
-    image, draw = Image.fromarray(pixels), random.Random(f"{seed}, {numbers}")
+_source: list[Image.Image] = []
+"""In a process of the generator: the photograph, which is sent to it once."""
+
+
+def keep_source(pixels: np.ndarray) -> None:
+    """Begins a process of the generator."""
+    _source[:] = [Image.fromarray(pixels)]
+
+
+def write_crops(size: int, numbers: range, seed: int, folder: Path) -> None:
+    """What a process of the generator does, after `keep_source`."""
+    draw = random.Random(f"{seed}, {numbers}")
     for number in numbers:
-        authors_crop(image, size, draw).save(_file(folder, number), "jpeg")
+        authors_crop(_source[0], size, draw).save(_file(folder, number), "jpeg")
 
 
 class Crops:
@@ -154,8 +163,7 @@ def published(mode: str, network: str, crops: int, batch: int, folder: Path, loa
 
     channels_last, compiled = MODES[mode]
     pixels, size = images.load_source(PHOTOGRAPH)[0].pixels, steps.SIDES[network]
-    cores = len(os.sched_getaffinity(0))
-    pool = multiprocessing.get_context("spawn").Pool(cores)
+    pool = multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0)), keep_source, (pixels,))
     parts = [range(first, min(first + 16, crops)) for first in range(0, crops, 16)]
     step = trainer(network, channels_last=channels_last, compiled=compiled)
     data: Any = Crops(folder, crops)  # a map-style data set by its methods, without PyTorch's base class
@@ -165,7 +173,7 @@ def published(mode: str, network: str, crops: int, batch: int, folder: Path, loa
 
     def work(number: int) -> int:
         start = time.perf_counter()
-        pool.starmap(write_crops, [(pixels, size, part, number, folder) for part in parts], chunksize=1)
+        pool.starmap(write_crops, [(size, part, number, folder) for part in parts], chunksize=1)
         written = time.perf_counter()
         for crops_of_a_step in batches:
             step(crops_of_a_step)

@@ -43,7 +43,8 @@ def test_a_rotation_keeps_the_middle_in_its_place():
 
 def test_files_hold_crops_of_the_photograph(tmp_path):
     pixels = np.full((64, 96, 3), (200, 40, 90), np.uint8)
-    peers.write_crops(pixels, 16, range(3, 7), 0, tmp_path)
+    peers.keep_source(pixels)
+    peers.write_crops(16, range(3, 7), 0, tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"{number:06d}.jpg" for number in range(3, 7)]
     with Image.open(tmp_path / names[0]) as image:
