@@ -57,13 +57,12 @@ def measure(network: str, args: argparse.Namespace, root: Path) -> tuple[list[di
     rows = common.against_ours(f"{label}, 1 epoch", "views/s", rates, peaks)
     for row in rows:  # a contender here has several processes, and this is the memory of one
         del row["ours_peak_mib"], row["theirs_peak_mib"]
-    best = rows[0]["peer"].removeprefix("PyTorch ")
     for row in rows:
         name = row["peer"].removeprefix("PyTorch ")
         row |= rates_of_parts(folders[name] / PARTS, case) if name else {}
-    if best:
-        rows.append(computed(rows[0], f"{label}, {case.epochs} epochs, computed", case.epochs))
-    return rows, skipped
+    longer = f"{label}, {case.epochs} epochs, computed"
+    known = [computed(row, longer, case.epochs) for row in rows if row["peer"]]
+    return rows + sorted(known, key=lambda row: row["ratio"])[:1], skipped
 
 
 def rates_of_parts(file: Path, case: Case) -> dict[str, float]:
