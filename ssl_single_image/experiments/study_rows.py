@@ -35,6 +35,7 @@ IMAGES = {
     "ten": "ten photographs",
     "thousand": "1,000 images",
     "all": "all training images, unlabelled",
+    "astronaut": "a photograph of an astronaut",
 }
 """Name of a source -> what tables call it."""
 TEN = "builtin:astronaut+camera+chelsea+clock+coffee+coins+hubble+motorcycle_left+retina+rocket"
@@ -217,6 +218,22 @@ def imagenet(**given: str) -> ml_collections.ConfigDict:
             *ablation(AT_224, 224, whole),
             *(one for name in SYNTHETIC for one in methods(AT_224, name, whole, tables=("synthetic",))),
             *pixels(AT_224, whole),
+        ),
+    )
+
+
+def zoo(**given: str) -> ml_collections.ConfigDict:
+    """The encoders of the zoo, from images that anyone may use; `given` has "data_dir"."""
+    others = {"random-leaky": ("untrained, as D", "alexnet32,slope=0.2,first_norm=false")}
+    return _study(
+        "Encoders that come with the package",
+        "cifar10",
+        given,
+        {"astronaut": "builtin:astronaut"},
+        probe_fields={"statistics": "recomputed", "seeds": 3},
+        rows=(
+            *untrained({"random": ("untrained", "alexnet32")} | others),
+            *(one for source in ("astronaut", "leaves") for one in methods(AT_32, source, LONG)),
         ),
     )
 

@@ -490,8 +490,8 @@ def test_a_study_has_a_folder_of_its_own(tmp_path: Path, fakes: Fakes) -> None:
     assert fakes.calls == []
 
 
-@pytest.mark.parametrize("name", configs.names("study"))
-def test_every_study_of_the_package_can_be_planned(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet"])
+def test_the_papers_studies_can_be_planned(name: str, tmp_path: Path) -> None:
     """Their sources need not be there for that."""
     argument = "a=a.jpg,b=b.jpg,thousand=folder"
     study = configs.read("study", configs.load("study", f"{name}:{argument}"))
@@ -499,3 +499,12 @@ def test_every_study_of_the_package_can_be_planned(name: str, tmp_path: Path) ->
     assert len(plans) > 50
     assert all(stages for _, stages in plans)
     assert plan.left_out(configs.read("study", configs.load("study", name))) != []
+
+
+def test_the_zoo_can_be_planned_without_any_argument(tmp_path: Path) -> None:
+    study = configs.read("study", configs.load("study", "zoo"))
+    names = {unit.row.name for unit, _ in studying.planned(study, tmp_path / "s")}
+    assert names >= {
+        f"{method}-{source}" for method in ("rotnet", "bigan") for source in ("astronaut", "leaves")
+    }
+    assert plan.left_out(study) == []
