@@ -33,6 +33,7 @@ CHIP = {"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1"}
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     from ssl_single_image.experiments import configs, studying
+    from ssl_single_image.parallel import distributed
 
     common.no_words(args, "study")
     for name in ("data_dir", "budget"):
@@ -51,6 +52,7 @@ def main(args: flags.FlagValues) -> None:
     elif args.workers != 1:
         _share(args)
     else:
+        distributed.check_devices()
         print(
             studying.study(
                 settings, args.workdir, rows=args.rows, devices=args.devices, command=_command(args)

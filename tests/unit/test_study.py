@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -239,6 +240,26 @@ def test_a_failed_row_is_recorded_and_tried_again_last(tmp_path: Path, fakes: Fa
     assert not (tmp_path / "rows" / "a-0" / "error.txt").exists()
 
 
+def test_a_row_that_may_bring_drivers_down_comes_last(tmp_path: Path, fakes: Fakes) -> None:
+    """As one that takes more memory than there is: the process is killed, and nothing can be recorded."""
+    study = config(row("a"), row("b"))
+    unit = plan.units(study)[0]
+    state.folder(tmp_path, unit).mkdir(parents=True)
+    state.write(tmp_path, unit, state.Record(state.WORKING, "pretrain", tried=driver.TRIES))
+    drive(tmp_path, study)
+    assert [name for _, name in fakes.calls] == ["b-0", "b-0", "a-0", "a-0"]
+
+
+def test_a_full_disk_ends_the_driver(tmp_path: Path, fakes: Fakes) -> None:
+    def fail(stage: str, name: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fakes.before = fail
+    with pytest.raises(OSError, match="No space left"):
+        drive(tmp_path, config(row("a"), row("b")))
+    assert record(tmp_path, config(row("a")), "a-0").state == state.WORKING  # and is done first by the next
+
+
 @pytest.mark.parametrize("raised", [Stopped(signal.SIGTERM, 3), KeyboardInterrupt()])
 def test_a_signal_ends_the_driver_and_the_next_goes_on(
     tmp_path: Path, fakes: Fakes, raised: BaseException
@@ -409,7 +430,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyCo
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", lambda *args, **options: labelled())
-        with pytest.raises(Halted, match="1 of 5 rows failed, the others are complete: broken-0: ") as end:
+        with pytest.raises(Halted, match=r"1 of 5 rows failed, .*: broken-0 \(the loss is nan") as end:
             studying.study(study, place, devices=1, command="ssl-single-image study --config c --workdir s")
         assert end.value.status == 1
         yield study, place, end

@@ -15,6 +15,7 @@ from typing import Any
 
 from absl import logging
 
+from ssl_single_image.analysis import tables
 from ssl_single_image.datasets import sources
 from ssl_single_image.errors import Halted, InputError
 from ssl_single_image.experiments import configs
@@ -74,7 +75,7 @@ def study(
     driver.run()
     page = conclude(settings, place, every)
     if driver.failed:
-        told = "; ".join(f"{name}: {reason}" for name, reason in driver.failed.items())
+        told = tables.listed([f"{name} ({reason})" for name, reason in driver.failed.items()], 3)
         raise Halted(f"{len(driver.failed)} of {len(chosen)} rows failed, the others are complete: {told}", 1)
     logging.info("complete: %s", page)
     return page

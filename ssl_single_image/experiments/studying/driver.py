@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 from absl import logging
 
-from ssl_single_image.errors import Halted, InputError
+from ssl_single_image.errors import Halted, InputError, disk_is_full
 from ssl_single_image.experiments.analysing import analyse
 from ssl_single_image.experiments.finetuning import finetune
 from ssl_single_image.experiments.pretraining import pretrain
@@ -22,6 +22,8 @@ from ssl_single_image.experiments.studying.state import Record
 from ssl_single_image.runs import workdir
 from ssl_single_image.runs.signals import Stopped
 
+TRIES = 3
+"""Attempts without an end after which a unit comes last."""
 ERROR = "error.txt"
 """The traceback of a unit that failed, beside its record."""
 
@@ -55,9 +57,10 @@ class Driver:
     def run(self) -> None:
         """Returns when no unit is left but those that failed.
 
-        Raises:
-          InputError: a row was done by another recipe, or a record can't be read.
-          Stopped, KeyboardInterrupt: a signal came; what is saved is resumed by the next call.
+          Raises:
+            InputError: a row was done by another recipe, or a record can't be read.
+        OSError, Halted: the disk is full.
+            Stopped, KeyboardInterrupt: a signal came; what is saved is resumed by the next call.
         """
         while left := [unit for unit in self._chosen if unit.name not in self.failed and self.pending(unit)]:
             if not any(self._try(unit) for unit in self._in_order(left)):
@@ -88,8 +91,13 @@ class Driver:
         return [u for u in self._every if u.row.name in wanted and u.seed == 0 and u.name not in names]
 
     def _in_order(self, units: Sequence[Unit]) -> list[Unit]:
-        """As planned; those that failed earlier come last."""
-        return sorted(units, key=lambda unit: state.read(self._place, unit).state == state.FAILED)
+        """As planned; those that failed earlier come last, and those that may have brought a driver down."""
+
+        def late(unit: Unit) -> bool:
+            record = state.read(self._place, unit)
+            return record.state == state.FAILED or (record.state == state.WORKING and record.tried >= TRIES)
+
+        return sorted(units, key=late)
 
     def _try(self, unit: Unit) -> bool:
         """Does all that is pending of a unit; False where another driver holds it, or it has to wait for other rows."""
@@ -133,6 +141,8 @@ class Driver:
             state.write(self._place, unit, record)
             raise
         except Exception as error:  # whatever it is, the other rows are done
+            if disk_is_full(error):
+                raise
             self._fail(unit, record, " ".join(f"{_named(error)}{error}".split()), traceback.format_exc())
         else:
             record.state, record.stage = state.DONE, ""
