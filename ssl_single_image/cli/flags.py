@@ -137,6 +137,7 @@ def _study(flag_values: flags.FlagValues) -> None:
         1,
         "Processes that share the rows, each with its part of the accelerators; 0: one for each accelerator.",
         lower_bound=0,
+        upper_bound=256,
         flag_values=flag_values,
     )
     flags.DEFINE_integer(

@@ -56,6 +56,12 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("finetune", "config"): ("", "nope", "nope.py", "taken", ".", "photos:x=1", "rotnet"),
     ("finetune", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", "none,none", *UNTRAINED, *BASELINES),
     ("finetune", "data_dir"): (),  # `photos` reads none
+    ("study", "workdir"): PLACES,
+    ("study", "config"): ("", "nope", "nope.py", "taken", ".", "cifar10:x=1", "rotnet"),
+    ("study", "rows"): ("nope", "random,nope", "rotnet-b-9"),
+    ("study", "data_dir"): (),  # read when a row's turn comes
+    ("study", "keep"): ("taken", "taken/small", "/dev/null/small"),
+    ("study", "budget"): ("0", "-1", "nan", "inf", "x"),
     ("analyse", "workdir"): PLACES,
     ("analyse", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", "random:", *UNTRAINED),
     ("analyse", "data"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope"),
@@ -119,6 +125,7 @@ BASE: dict[str, dict[str, str]] = {
     "pretrain": {"config": "rotnet:preset=demo,image=builtin:coffee", "workdir": "run"},
     "probe": {"config": "photos", "checkpoint": "random:alexnet32", "workdir": "run"},
     "finetune": {"config": "photos", "checkpoint": "none", "workdir": "run"},
+    "study": {"config": "zoo", "workdir": "run"},
     "analyse": {"checkpoint": "random:alexnet32", "workdir": "run"},
     "stylize": {
         "checkpoint": "random:alexnet32",

@@ -19,6 +19,7 @@ from ssl_single_image.analysis import tables
 from ssl_single_image.datasets import sources
 from ssl_single_image.errors import Halted, InputError
 from ssl_single_image.experiments import configs
+from ssl_single_image.experiments.pretraining import choose_devices
 from ssl_single_image.experiments.results import Page
 from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
 from ssl_single_image.experiments.studying import keeping, outcome, plan, state
@@ -70,6 +71,7 @@ def study(
             f"no row is left: {', '.join(plan.left_out(settings))} need a source that is not given"
         )
     driver = Driver(place, chosen, every, devices)
+    choose_devices(devices)  # refuses a number that there is not
     _check(place, chosen)
     _claim(place, settings, command or _made(place))
     driver.run()

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ssl_single_image import images, keys
+from ssl_single_image.augment import CropSpec
 from ssl_single_image.experiments.settings import PretrainConfig
 from ssl_single_image.experiments.studying import state
 from ssl_single_image.experiments.studying.plan import Unit
@@ -101,9 +102,18 @@ def _likeness(settings: PretrainConfig) -> str:
 
 def _shape_of(settings: PretrainConfig) -> PretrainConfig:
     """The settings with all that has no part in the state's size made equal, so that rows share one computation."""
-    blank = PretrainConfig(source="-", dataset="-").to_config()
-    same = {name: blank[name] for name in ("source", "dataset", "data_dir", "seed", "preset")}
-    return PretrainConfig.from_config(settings.to_config() | same)
+    kept = (
+        "objective",
+        "objective_options",
+        "backbone",
+        "backbone_options",
+        "optimizer",
+        "batch_size",
+        "crops",
+    )
+    config = settings.to_config()
+    crop = CropSpec(settings.crop.size)
+    return PretrainConfig(source="-", dataset="-", crop=crop, **{name: config[name] for name in kept})
 
 
 @functools.lru_cache(maxsize=64)
