@@ -14,6 +14,7 @@ from report_pages import CONFIG, Page, make_probe, make_run
 from test_tables import result
 
 from ssl_single_image.analysis import filters, report
+from ssl_single_image.analysis.report.build import _names as names_of
 from ssl_single_image.cli import common
 from ssl_single_image.runs import environment
 from ssl_single_image.types import InputError
@@ -67,7 +68,9 @@ def test_report_can_be_made_again_and_names_never_clash(tmp_path, pretrained):
     for _ in range(2):
         report.build(tmp_path / "report", [twin, twin])
     names = {p.name for p in (tmp_path / "report").glob("*-curves.png")}
-    assert names == {"rotnet-curves.png", "rotnet-2-curves.png"}
+    assert names == {"elsewhere-rotnet-curves.png", "elsewhere-rotnet-2-curves.png"}
+    places = [Path(name) for name in ("s/pretrain/a", "s/probe/a", "s/probe/b", "/")]
+    assert names_of(places) == ["pretrain-a", "probe-a", "b", "run"]
 
 
 def test_a_report_made_again_keeps_nothing_it_no_longer_refers_to(tmp_path, pretrained):

@@ -63,6 +63,17 @@ def test_nothing_is_claimed_without_an_untrained_network_or_intervals() -> None:
     assert words.METHOD not in words.summary(probe(result("runs/a", 50.0), result("random:b", 40.0)))
 
 
+def test_many_results_without_intervals_share_a_sentence() -> None:
+    found = [result(f"runs/{name}", 50.0) for name in "abcde"]
+    assert first(*found) == (
+        "runs/a, runs/b, runs/c and 2 more: no untrained network of their kind was probed, so what training added is"
+        " not known."
+    )
+    assert first(*found, result("random:alexnet32", 40.0)).startswith(
+        "runs/a, runs/b, runs/c and 2 more were not probed together with their untrained network: "
+    )
+
+
 def test_of_a_run_the_newest_checkpoint_is_told_and_encoders_apart() -> None:
     names = [("runs/a@300", 300), ("runs/a@1200", 1200), ("runs/a@300#d", 300), ("runs/b", 7)]
     results = [result(name, 50.0, step=step) for name, step in names]

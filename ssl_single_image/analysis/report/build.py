@@ -97,10 +97,13 @@ def _remove_former(folder: Path, files: Mapping[str, Any]) -> None:
 
 
 def _names(runs: Sequence[Path]) -> list[str]:
-    """A short name for each run, fit for a file name: that of its folder, numbered where two have the same."""
+    """A short name for each run, fit for a file name: that of its folder, and of the one above where two have one."""
+    short = [path.resolve().name or "run" for path in runs]
     names: list[str] = []
-    for path in runs:
-        name = base = path.resolve().name or "run"
+    for path, name in zip(runs, short, strict=True):
+        if short.count(name) > 1:
+            name = f"{path.resolve().parent.name}-{name}".lstrip("-")
+        base = name
         number = 1
         while name in names:
             number += 1

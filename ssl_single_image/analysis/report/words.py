@@ -12,6 +12,8 @@ METHOD = (
     "A layer counts as above or below where the 95 % interval of the difference, paired by test image, excludes 0."
     " What another seed of pretraining would give is not in these intervals."
 )
+NAMED = 3
+"""Results that a sentence names; of more it says how many."""
 NOTHING_TRAINED = "Only untrained networks were probed."
 
 
@@ -21,11 +23,13 @@ def summary(probe: tables.Probe) -> list[str]:
     Of a run that was probed at several checkpoints, the newest is told.
     """
     trained = newest([result for result in probe["results"] if not tables.is_random(result)])
-    lines = [_compared(probe, result) for result in trained] or [NOTHING_TRAINED]
+    paired = [result for result in trained if result.get("gains")]
+    lines = [_compared(probe, result) for result in paired] + _not_compared(probe, trained)
+    lines = lines or [NOTHING_TRAINED]
     best = highest(probe)
     if best:
         lines.append(best)
-    if any(result.get("gains") for result in trained):
+    if paired:
         lines.append(METHOD)
     return lines
 
@@ -42,15 +46,30 @@ def newest(results: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _compared(probe: tables.Probe, result: Mapping[str, Any]) -> str:
-    name = result["checkpoint"]
-    gains = result.get("gains", {})
-    if gains:
-        images = origins.images(result)
-        beginning = f"From {images}, " if images else f"{name}: "
-        return f"{beginning}{_differences(gains, name if images else '')}{_shots(probe, result)}."
-    if tables.untrained_of(probe, result):
-        return f"{name} was not probed together with its untrained network: no paired interval says where they differ."
-    return f"{name}: no untrained network of its kind was probed, so what training added is not known."
+    name, images = result["checkpoint"], origins.images(result)
+    beginning = f"From {images}, " if images else f"{name}: "
+    return f"{beginning}{_differences(result['gains'], name if images else '')}{_shots(probe, result)}."
+
+
+def _not_compared(probe: tables.Probe, trained: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sentences on results without gains: why there are none."""
+    alone = [result for result in trained if not result.get("gains")]
+    beside = [result["checkpoint"] for result in alone if tables.untrained_of(probe, result)]
+    single = [result["checkpoint"] for result in alone if result["checkpoint"] not in beside]
+    lines = []
+    if beside:
+        verb, whose = ("was", "its") if len(beside) == 1 else ("were", "their")
+        lines.append(
+            f"{tables.listed(beside, NAMED)} {verb} not probed together with {whose} untrained network: no paired"
+            " interval says where they differ."
+        )
+    if single:
+        whose = "its" if len(single) == 1 else "their"
+        lines.append(
+            f"{tables.listed(single, NAMED)}: no untrained network of {whose} kind was probed, so what training added"
+            " is not known."
+        )
+    return lines
 
 
 def _differences(gains: Mapping[str, Mapping[str, Any]], name: str) -> str:
