@@ -68,7 +68,7 @@ def test_sigterm_saves_and_says_so(tmp_path, whole):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 143, errors
-    assert "stopped by SIGTERM; the state of step" in errors.splitlines()[-1]
+    assert "stopped by SIGTERM; the state of step" in errors  # on a busy machine not in the last line
 
 
 def test_a_workdir_of_another_run_is_refused(whole):
