@@ -6,7 +6,7 @@ Arguments `a` and `b` are the paper's images, `thousand` is a folder of 1,000 ph
 given are left out. Ten built-in photographs and the unlabelled training images need no argument.
 
 Within a table, all rows of a method see equally many images. BiGAN sees half as many as the others: its step trains
-three networks, and takes more than twice as long. On two CPU cores all rows take some ten hours.
+three networks, and takes more than twice as long. `--dry_run` estimates the time.
 """
 
 import ml_collections

@@ -2,7 +2,7 @@
 
 ssl-single-image study --config zoo --workdir runs/zoo --data_dir DATA
 
-It takes two and a half hours on two CPU cores. `export` then writes each run into the package, see docs/weights.md.
+`--dry_run` estimates the time. `export` then writes each run into the package, see docs/weights.md.
 """
 
 import ml_collections

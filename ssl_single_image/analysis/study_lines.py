@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
+from ssl_single_image.analysis import tables
+
 HALF = (
     "± is half of the 95 % interval over test images, or half of the range over seeds of pretraining where that is"
     " wider."
@@ -80,22 +82,20 @@ class Line:
         return f"{self.method}, {self.encoder}" if self.encoder else self.method
 
 
-def layer_scores(results: Sequence[Mapping[str, Any]]) -> dict[str, Score]:
-    """Scores of all layers, from the results (as in `probe.json`) of one encoder, one a seed; {} of none."""
+def layer_scores(results: Sequence[Mapping[str, Any]], main: str) -> dict[str, Score]:
+    """Scores of all layers, from the results (as in `probe.json`) of one encoder, one a seed; {} of none.
+
+    `main` is the field of the accuracy, or of what stands for it.
+    """
     layers = results[0]["layers"] if results else ()
-    return {layer: score([result["layers"][layer] for result in results]) for layer in layers}
+    return {layer: score([result["layers"][layer] for result in results], main) for layer in layers}
 
 
-def score(values: Sequence[Mapping[str, Any]]) -> Score:
-    """From one entry a seed: "top1" or "mAP", its "interval" and perhaps "over_repeats"."""
-    main = "top1" if "top1" in values[0] else "mAP"
-    seen = [float(value[main]) for value in values]
-    widths = [
-        (high - low) / 2
-        for value in values
-        for low, high in (value[name] for name in ("interval", "over_repeats") if value.get(name))
-    ]
-    return of_seeds(seen, max(widths))
+def score(values: Sequence[Mapping[str, Any]], main: str) -> Score:
+    """From one entry a seed: `main`, its "interval" and perhaps "over_repeats"."""
+    return of_seeds(
+        [value[main] for value in values], max(tables.half_width(value) or 0.0 for value in values)
+    )
 
 
 def of_seeds(values: Sequence[float], half: float) -> Score:

@@ -22,7 +22,6 @@ TABLES = {
 }
 """Table -> its heading."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-NO_IMAGE = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +55,7 @@ class RowSpec(Section):
     method: str
     images: str = ""
     tables: Annotated[tuple[str, ...], OneOf(*TABLES)] = ("headline",)
-    source: str = NO_IMAGE
+    source: str = ""
     pretrain: str = ""
     fields: Annotated[Any, Told("a mapping of fields")] = dataclasses.field(default_factory=dict)
     views: Annotated[int, Within(0)] = 0

@@ -121,13 +121,15 @@ def test_a_score_of_seeds_has_the_wider_interval() -> None:
     def seed(top1: float, low: float, high: float) -> dict[str, object]:
         return {"top1": top1, "interval": [low, high]}
 
-    near = study_lines.score([seed(60.0, 59.0, 61.0), seed(60.4, 59.5, 61.3)])
+    near = study_lines.score([seed(60.0, 59.0, 61.0), seed(60.4, 59.5, 61.3)], "top1")
     assert (near.value, near.half) == (pytest.approx(60.2), pytest.approx(1.0))
-    far = study_lines.score([seed(60.0, 59.0, 61.0), seed(66.0, 65.0, 67.0)])
+    far = study_lines.score([seed(60.0, 59.0, 61.0), seed(66.0, 65.0, 67.0)], "top1")
     assert (far.value, far.half) == (pytest.approx(63.0), pytest.approx(3.0))
-    repeated = study_lines.score([{"top1": 60.0, "interval": [59.5, 60.5], "over_repeats": [58.0, 62.0]}])
+    repeated = study_lines.score(
+        [{"top1": 60.0, "interval": [59.5, 60.5], "over_repeats": [58.0, 62.0]}], "top1"
+    )
     assert repeated.half == pytest.approx(2.0)
-    assert study_lines.score([{"mAP": 40.0, "interval": [38.0, 42.0]}]) == (40.0, 2.0)
+    assert study_lines.score([{"mAP": 40.0, "interval": [38.0, 42.0]}], "mAP") == (40.0, 2.0)
 
 
 def test_tables_put_layers_side_by_side_by_depth_and_mark_the_best() -> None:

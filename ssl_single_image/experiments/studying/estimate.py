@@ -27,9 +27,9 @@ VIEWS_A_SECOND = {
     ("bigan", "dcgan32"): 150.0,
     ("finetune", "alexnet32"): 450.0,
 }
-"""(objective, backbone) -> views a second on two CPU cores with 32-px crops, to the nearest ten or so."""
+"""(objective, backbone) -> views a second with 32-px crops, rough: from how long whole runs took on two CPU cores."""
 STAGE_SECONDS = {"probe": 80.0, "analyse": 60.0}
-"""Stage -> seconds an encoder on two CPU cores, for CIFAR-10 and `alexnet32`."""
+"""Stage -> seconds an encoder on two CPU cores, for CIFAR-10 and `alexnet32`; rough likewise."""
 MEASURED, ESTIMATED, UNKNOWN = "measured", "estimated", "unknown"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_single_image.analysis import claims, study_figures, study_lines
+from ssl_single_image.analysis import claims, measured, study_figures, study_lines
 from ssl_single_image.analysis.report.study import FIGURE, STUDY
 from ssl_single_image.analysis.study_lines import Line
 from ssl_single_image.experiments.reporting import report
@@ -42,10 +42,13 @@ def _of_row(place: Path, units: Sequence[Unit]) -> list[Line]:
     lines = []
     for place_of, encoder in enumerate(units[0].row.encoders):
         results = [one["results"][place_of] for one in probed.values()]
+        main = next((measured.of(one).main for one in probed.values()), "")
         behind = finetuned if encoder == units[0].row.frozen else None
         if results or behind:
             known = probed or trained
-            lines.append(_line(units[0], encoder, len(known), study_lines.layer_scores(results), behind))
+            lines.append(
+                _line(units[0], encoder, len(known), study_lines.layer_scores(results, main), behind)
+            )
     return lines
 
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.experiments import configs
+from ssl_single_image.experiments import configs, finetuning, pretraining, probing
 from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
 from ssl_single_image.probes import ProbeConfig
 from ssl_single_image.schema import suggestion
 
 FREE = {
-    "pretrain": ("data_dir", "max_pixels", "log_every", "eval_every", "checkpoint_every", "keep"),
-    "probe": ("data_dir",),
-    "finetune": ("data_dir", "log_every", "eval_every", "checkpoint_every", "keep"),
+    "pretrain": frozenset(pretraining.FREE) - {"steps"},
+    "probe": frozenset(probing.FREE),
+    "finetune": frozenset(finetuning.FREE) - {"steps"},
 }
 """Stage -> fields of its config that do not change the numbers."""
 
@@ -187,5 +187,5 @@ def _matches(unit: Unit, pattern: str) -> bool:
     return fnmatch.fnmatchcase(unit.row.name, pattern) or fnmatch.fnmatchcase(unit.name, pattern)
 
 
-def _without(config: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _without(config: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in names}

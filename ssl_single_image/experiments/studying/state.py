@@ -12,7 +12,7 @@ from typing import Any
 
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs
-from ssl_single_image.experiments.studying.plan import Unit
+from ssl_single_image.experiments.studying.plan import FREE, Unit
 from ssl_single_image.runs import checkpoint, workdir
 from ssl_single_image.runs.metrics import TIMINGS, read_metrics
 
@@ -109,9 +109,9 @@ def _done(place: Path, unit: Unit, record: Record, stage: str) -> bool:
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Fields in which two recipes differ; one that an older recipe lacks counts with its default."""
     whole = dict(before)
-    for part in before.keys() & configs.SCHEMAS.keys():
+    for part in before.keys() & FREE.keys():
         full = configs.completed(part, before[part])
-        whole[part] = {name: value for name, value in full.items() if name in now.get(part, full)}
+        whole[part] = {name: value for name, value in full.items() if name not in FREE[part]}
     return workdir.differences(whole, json.loads(json.dumps(now)))
 
 
