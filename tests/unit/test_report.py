@@ -14,6 +14,7 @@ from report_pages import CONFIG, Page, make_probe, make_run
 from test_tables import result
 
 from ssl_single_image.analysis import filters, report
+from ssl_single_image.analysis.report import folders
 from ssl_single_image.analysis.report.build import _names as names_of
 from ssl_single_image.cli import common
 from ssl_single_image.runs import environment
@@ -71,6 +72,11 @@ def test_report_can_be_made_again_and_names_never_clash(tmp_path, pretrained):
     assert names == {"elsewhere-rotnet-curves.png", "elsewhere-rotnet-2-curves.png"}
     places = [Path(name) for name in ("s/pretrain/a", "s/probe/a", "s/probe/b", "/")]
     assert names_of(places) == ["pretrain-a", "probe-a", "b", "run"]
+
+
+def test_captions_say_what_a_picture_of_an_analysis_shows():
+    captions = [folders.caption(stem) for stem in ("cka-1-2", "filters-1", "ranks")]
+    assert captions == ["CKA between the layers of encoders 1 and 2.", "Filters 1.", "Ranks."]
 
 
 def test_a_report_made_again_keeps_nothing_it_no_longer_refers_to(tmp_path, pretrained):

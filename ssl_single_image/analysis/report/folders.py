@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from ssl_single_image.analysis.report import provenance
 from ssl_single_image.analysis.report.context import Context, Workdir
 from ssl_single_image.errors import InputError
 
-PASSED_OVER = ("config", "data", "encoder", "environment", "filters", "inputs", "nearest")
+PASSED_OVER = ("cka", "config", "data", "encoder", "environment", "filters", "inputs", "nearest")
 """Keys that say how something was measured, or hold what a picture shows better."""
 NAMES = ("checkpoint", "name", "row", "layer")
 """Keys that name an entry; the first that is there."""
@@ -65,6 +66,8 @@ def _section(context: Context, one: Workdir, value: Any) -> dict[str, Any]:
 
 def caption(stem: str) -> str:
     """A picture's caption, from the name of its file: `filters-conv1` -> `Filters conv1.`"""
+    if pair := re.fullmatch(r"cka-(\d+)-(\d+)", stem):
+        return f"CKA between the layers of encoders {pair[1]} and {pair[2]}."
     words = stem.replace("_", " ").replace("-", " ").strip()
     return f"{words[:1].upper()}{words[1:]}."
 
