@@ -109,7 +109,7 @@ def pixels(of: Methods, views: Views) -> list[dict[str, Any]]:
     """Image B with its side divided by two, four and eight."""
     return [
         row(
-            f"{name}-b-{shrink}th",
+            f"{name}-b-{part}",
             **of[name],
             tables=("pixels",),
             images=f"image B at 1/{shrink} of its side",
@@ -117,7 +117,7 @@ def pixels(of: Methods, views: Views) -> list[dict[str, Any]]:
             views=views[name],
             fields={"shrink": shrink},
         )
-        for shrink in (2, 4, 8)
+        for part, shrink in {"half": 2, "quarter": 4, "eighth": 8}.items()
         for name in of
     ]
 
