@@ -7,7 +7,7 @@ decides alone. The conclusions are those of Asano, Rupprecht and Vedaldi (ICLR 2
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
@@ -151,106 +151,93 @@ FIRST, LATER, MIDDLE = slice(0, 2), slice(2, None), slice(1, 4)
 """conv1 and conv2; conv3 and later; conv2 to conv4."""
 
 
-def _beats_untrained(lines: Lines) -> list[Evidence]:
-    found = []
-    for method, key in METHODS.items():
-        line = _of(lines, key, "b-long") or _of(lines, key, "b")
-        untrained = next((lines[name] for name in UNTRAINED[method] if name in lines), None)
-        for place in range(1, 4):
-            score = _less(_part(line, slice(place, place + 1)), _part(untrained, slice(place, place + 1)))
-            found.append(
-                Evidence(f"{method}, conv{place + 1}: one image less untrained", score, _above(score))
-            )
-    return found
+Compared = tuple[str, Score | None, str]
+"""What a comparison is of, the difference in points, and what it says."""
 
 
-def _first_layers(lines: Lines) -> list[Evidence]:
-    found = []
-    for method, key in METHODS.items():
-        score = _less(_part(_of(lines, key, "b"), FIRST), _part(_of(lines, key, "all"), FIRST))
-        subject = f"{method}, conv1 and conv2: one image less all training images"
-        found.append(Evidence(subject, score, _above(score, -EQUAL)))
-    return found
+def _each_method(
+    compare: Callable[[Lines, str, str], Iterable[Compared]],
+) -> Callable[[Lines], list[Evidence]]:
+    """Makes the same comparisons for every method, given its name and the key of its lines."""
+
+    def gather(lines: Lines) -> list[Evidence]:
+        return [
+            Evidence(f"{method}, {subject}", score, said)
+            for method, key in METHODS.items()
+            for subject, score, said in compare(lines, method, key)
+        ]
+
+    return gather
 
 
-def _scale(lines: Lines) -> list[Evidence]:
-    found = []
-    for method, key in METHODS.items():
-        scale = _part(_of(lines, key, "b-scale"), slice(None))
-        for other in ("jitter", "rotation"):
-            score = _less(scale, _part(_of(lines, key, f"b-{other}"), slice(None)))
-            found.append(
-                Evidence(f"{method}, all layers: scale alone less {other} alone", score, _above(score))
-            )
-    return found
+@_each_method
+def _beats_untrained(lines: Lines, method: str, key: str) -> Iterator[Compared]:
+    line = _of(lines, key, "b-long") or _of(lines, key, "b")
+    untrained = next((lines[name] for name in UNTRAINED[method] if name in lines), None)
+    for place in range(1, 4):
+        layer = slice(place, place + 1)
+        score = _less(_part(line, layer), _part(untrained, layer))
+        yield f"conv{place + 1}: one image less untrained", score, _above(score)
 
 
-def _gap_opens(lines: Lines) -> list[Evidence]:
-    found = []
-    for method, key in METHODS.items():
-        line, labels = _of(lines, key, "b"), lines.get("supervised")
-        later = _less(_part(labels, LATER), _part(line, LATER))
-        first = _less(_part(labels, FIRST), _part(line, FIRST))
-        score = _less(later, first)
-        subject = f"{method}: gap to supervision from conv3 on, less that of conv1 and conv2"
-        found.append(Evidence(subject, score, _above(score)))
-    return found
+@_each_method
+def _first_layers(lines: Lines, _: str, key: str) -> Iterator[Compared]:
+    score = _less(_part(_of(lines, key, "b"), FIRST), _part(_of(lines, key, "all"), FIRST))
+    yield "conv1 and conv2: one image less all training images", score, _above(score, -EQUAL)
 
 
-def _gap_stays(lines: Lines) -> list[Evidence]:
-    found = []
-    for method, key in METHODS.items():
-        score = _less(_part(lines.get("supervised"), LATER), _part(_of(lines, key, "all"), LATER))
-        subject = f"{method}, conv3 and later: supervision less all training images without labels"
-        found.append(Evidence(subject, score, _above(score)))
-    return found
+@_each_method
+def _scale(lines: Lines, _: str, key: str) -> Iterator[Compared]:
+    scale = _part(_of(lines, key, "b-scale"), slice(None))
+    for other in ("jitter", "rotation"):
+        score = _less(scale, _part(_of(lines, key, f"b-{other}"), slice(None)))
+        yield f"all layers: scale alone less {other} alone", score, _above(score)
 
 
-def _more_images(lines: Lines) -> list[Evidence]:
-    found = []
-    for method, key in METHODS.items():
-        if method == "DeepCluster":
-            continue
-        score = _less(_part(_of(lines, key, "thousand"), LATER), _part(_of(lines, key, "b"), LATER))
-        said = _above(score)
-        if method != "RotNet":  # it is said not to gain
-            said = (
-                UNTOLD
-                if score is None
-                else DOES_NOT
-                if score.low > 0
-                else HOLDS
-                if score.high < EQUAL
-                else UNTOLD
-            )
-        found.append(Evidence(f"{method}, conv3 and later: 1,000 images less one", score, said))
-    return found
+@_each_method
+def _gap_opens(lines: Lines, _: str, key: str) -> Iterator[Compared]:
+    line, labels = _of(lines, key, "b"), lines.get("supervised")
+    later = _less(_part(labels, LATER), _part(line, LATER))
+    score = _less(later, _less(_part(labels, FIRST), _part(line, FIRST)))
+    yield "gap to supervision from conv3 on, less that of conv1 and conv2", score, _above(score)
 
 
-def _frozen(lines: Lines) -> list[Evidence]:
-    found = []
-    full = lines["none"].finetuned if "none" in lines else None
-    for method, key in METHODS.items():
-        line = _of(lines, key, "b")
-        score = _less(line.finetuned if line else None, full)
-        found.append(
-            Evidence(
-                f"behind conv1 and conv2 of {method}, less full supervision", score, _above(score, -CLOSE)
-            )
-        )
-    return found
+@_each_method
+def _gap_stays(lines: Lines, _: str, key: str) -> Iterator[Compared]:
+    score = _less(_part(lines.get("supervised"), LATER), _part(_of(lines, key, "all"), LATER))
+    yield "conv3 and later: supervision less all training images without labels", score, _above(score)
 
 
-def _photograph(lines: Lines) -> list[Evidence]:
-    found = []
-    for method, key in METHODS.items():
-        made = [_part(_of(lines, key, name), MIDDLE) for name in SYNTHETIC]
-        known = [score for score in made if score is not None]
-        best = max(known, key=lambda score: score.value) if len(known) == len(SYNTHETIC) else None
-        score = _less(_part(_of(lines, key, WHOLE), MIDDLE), best)
-        subject = f"{method}, conv2 to conv4: image B less the best image that no camera took"
-        found.append(Evidence(subject, score, _above(score)))
-    return found
+@_each_method
+def _more_images(lines: Lines, method: str, key: str) -> Iterator[Compared]:
+    if method == "DeepCluster":
+        return
+    score = _less(_part(_of(lines, key, "thousand"), LATER), _part(_of(lines, key, "b"), LATER))
+    said = _above(score) if method == "RotNet" else _no_gain(score)
+    yield "conv3 and later: 1,000 images less one", score, said
+
+
+def _no_gain(score: Score | None) -> str:
+    """HOLDS where the whole interval lies below EQUAL points, DOES_NOT where it lies above none."""
+    if score is None:
+        return UNTOLD
+    return DOES_NOT if score.low > 0 else HOLDS if score.high < EQUAL else UNTOLD
+
+
+@_each_method
+def _frozen(lines: Lines, _: str, key: str) -> Iterator[Compared]:
+    line, full = _of(lines, key, "b"), lines.get("none")
+    score = _less(line.finetuned if line else None, full.finetuned if full else None)
+    yield "conv1 and conv2 frozen: less full supervision", score, _above(score, -CLOSE)
+
+
+@_each_method
+def _photograph(lines: Lines, _: str, key: str) -> Iterator[Compared]:
+    made = [_part(_of(lines, key, name), MIDDLE) for name in SYNTHETIC]
+    known = [score for score in made if score is not None]
+    best = max(known, key=lambda score: score.value) if len(known) == len(SYNTHETIC) else None
+    score = _less(_part(_of(lines, key, WHOLE), MIDDLE), best)
+    yield "conv2 to conv4: image B less the best image that no camera took", score, _above(score)
 
 
 CLAIMS = (

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from absl import flags, logging
 
 from ssl_single_image.cli import host, interrupts
-from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, DEFINE, PRINT_CONFIG
+from ssl_single_image.cli.flags import CONFIG_HELP, CONFIGURED, PRINT_CONFIG, define
 from ssl_single_image.errors import Halted, InputError
 
 SELECTORS = ("backbone", "objective", "kind")
@@ -33,7 +33,7 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
     """Runs one command and exits the process.
 
     Args:
-      command: its name in `flags.DEFINE`.
+      command: its name in `flags.COMMANDS`.
       argv: argument list with the program's name first; default: this process's. Only then is the host tuned.
       program: put before the command's name in errors and help.
 
@@ -128,7 +128,7 @@ def parse(name: str, command: str, argv: Sequence[str]) -> flags.FlagValues:
     flag_values = flags.FlagValues()
     flags.DEFINE_bool("help", False, "Show this text.", short_name="h", flag_values=flag_values)
     flags.DEFINE_alias("?", "help", flag_values=flag_values)
-    DEFINE[command](flag_values)
+    define(command, flag_values)
     if any(word in ("--help", "-help", "-h") for word in argv[1:]):
         _help(flag_values, name, command, list(argv))
         sys.exit(0)

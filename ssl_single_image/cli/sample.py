@@ -38,7 +38,7 @@ def main(args: flags.FlagValues) -> None:
             seed=args.seed,
             form=args.format,
             max_pixels=args.max_pixels,
-            data_dir=args.data_dir,
+            data_dir=args.data_dir or "",
             shrink=args.shrink,
         )
         logging.info("%d crops are in %s", args.count, args.export)
@@ -53,7 +53,7 @@ def main(args: flags.FlagValues) -> None:
         alone=args.alone,
         title=f"preset {args.preset}, ",
         max_pixels=args.max_pixels,
-        data_dir=args.data_dir,
+        data_dir=args.data_dir or "",
         shrink=args.shrink,
     )
     cropping.save_crops(sheet, args.image, args.out)

@@ -102,6 +102,8 @@ def _share(args: flags.FlagValues) -> None:
         subprocess.Popen([sys.executable, "-m", MODULE, *words], env=os.environ | _share_of(devices, number))
         for number in range(count)
     ]
+    if not devices:
+        _divide_cores(drivers)
 
     def pass_on(number: int, frame: object) -> None:
         for driver in drivers:
@@ -141,6 +143,19 @@ def _share_of(devices: Sequence[tuple[str, str]], worker: int) -> dict[str, str]
         return {}
     backend, name = devices[worker % len(devices)]
     return {"TPU_VISIBLE_CHIPS": name, **CHIP} if backend == "tpu" else {"CUDA_VISIBLE_DEVICES": name}
+
+
+def _divide_cores(drivers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Gives every driver its part of this process's cores: two threads of one driver wait for each other.
+
+    A driver has no threads yet when this is called, and those it will have stay on its cores.
+    """
+    if sys.platform != "linux":
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    for number, driver in enumerate(drivers):
+        part = cores[number * len(cores) // len(drivers) : (number + 1) * len(cores) // len(drivers)]
+        os.sched_setaffinity(driver.pid, part or [cores[number % len(cores)]])
 
 
 if __name__ == "__main__":

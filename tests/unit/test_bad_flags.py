@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 
 from ssl_single_image.cli import main
-from ssl_single_image.cli.flags import CONFIGURED, DEFINE
+from ssl_single_image.cli.flags import COMMANDS, CONFIGURED, define
 
 NUMBERS = ("", "x", "1.5", "nan", "-1", "-7", str(10**30), "1e3", "0x", "[]")
 SWITCHES = ("maybe", "2", "None", "-")
@@ -151,16 +151,14 @@ NEED_NO_VALUE = ("help", "?", "h")
 
 def flags_of(command: str) -> dict[str, flags.Flag]:
     values = flags.FlagValues()
-    DEFINE[command](values)
-    found: dict[str, Any] = {
-        flag.name: flag for flag in values.get_flags_for_module(DEFINE[command].__module__)
-    }
+    define(command, values)
+    found: dict[str, Any] = {flag.name: flag for flag in values.get_flags_for_module(define.__module__)}
     return found | ({"config": None} if command in CONFIGURED else {})
 
 
 def cases() -> list[tuple[str, str, str]]:
     found = []
-    for command in DEFINE:
+    for command in COMMANDS:
         for name, flag in flags_of(command).items():
             kind = flag.flag_type() if flag is not None else "string"
             values = {"int": NUMBERS, "bool": SWITCHES}.get(kind) or TEXTS[command, name]
@@ -197,7 +195,7 @@ def test_a_wrong_value_is_refused_by_one_line(
 
 
 def test_flags_that_no_command_has(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in DEFINE:
+    for command in COMMANDS:
         with pytest.raises(SystemExit) as caught:
             main.main(
                 ["ssl-single-image", command, *(f"--{k}={v}" for k, v in BASE[command].items()), "--nope=1"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,8 +114,11 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "fake_driver.py").write_text(
         textwrap.dedent(
             """
-            import json, os, sys, tempfile
+            import json, os, sys, tempfile, time
             seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "TPU_VISIBLE_CHIPS")}
+            if "--rows=cores" in sys.argv:
+                time.sleep(0.5)  # a driver looks at its cores when it has imported JAX
+                seen = {"cores": sorted(os.sched_getaffinity(0))}
             with tempfile.NamedTemporaryFile("w", dir="notes", suffix=".json", delete=False) as file:
                 json.dump([sys.argv[1:], seen], file)
             sys.exit(3 if "--rows=fail" in sys.argv else 0)
@@ -127,7 +132,7 @@ def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "notes"
 
 
-def notes(folder: Path) -> list[tuple[list[str], dict[str, str | None]]]:
+def notes(folder: Path) -> list[tuple[list[str], dict[str, Any]]]:
     return [tuple(json.loads(path.read_text())) for path in folder.glob("*.json")]
 
 
@@ -159,6 +164,28 @@ def test_a_worker_that_fails_is_told(
     assert status == 3
     assert "2 of 2 workers did not complete" in error
     assert {tuple(seen.values()) for _, seen in notes(worker)} == {(None, None)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are bound to cores on Linux alone")
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_divide_the_cores_where_there_is_no_accelerator(
+    worker: Path,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    workers: int,
+) -> None:
+    monkeypatch.setattr(command, "DEVICES", "print('cpu', 1)")
+    ours = sorted(os.sched_getaffinity(0))
+    words = (f"--config={config}", "--workdir=s", f"--workers={workers}", "--rows=cores")
+    assert call(capsys, *words)[0] == 0
+    parts = [seen["cores"] for _, seen in notes(worker)]
+    assert sorted({core for part in parts for core in part}) == ours
+    assert len(parts) == workers
+    if workers <= len(ours):
+        assert sum(map(len, parts)) == len(ours)
+    else:
+        assert all(len(part) == 1 for part in parts)
 
 
 def test_the_module_can_be_called() -> None:
