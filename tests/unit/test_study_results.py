@@ -1,0 +1,134 @@
+"""A study: its tables, pages, small files and plans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from probe_fakes import labelled, tiny_backbone
+from study_fakes import TINY, Fakes, config, fakes, row
+
+from ssl_single_image import datasets
+from ssl_single_image.experiments import configs, studying
+from ssl_single_image.experiments.study_settings import StudyConfig
+from ssl_single_image.experiments.studying import outcome, plan, state
+from ssl_single_image.types import Halted, InputError
+
+__all__ = ["fakes", "tiny_backbone"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyConfig, Path, Any]]:
+    """A study of four rows with real training on photographs of stripes, and its report; one row fails."""
+    place = tmp_path_factory.mktemp("study") / "s"
+    study = config(
+        row("random", reference="random:tiny@{seed}", method="untrained", images="none", seeds=2),
+        row("rotnet-b", stages=("probe", "finetune", "analyse"), compared=("random",)),
+        row("broken", fields=TINY | {"optimizer.learning_rate": 1e30, "steps": 2}),
+        row("none", reference="none", stages=("finetune",), tables=("frozen",)),
+        analysis={"images": 8, "queries": 1, "neighbours": 1},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load", lambda *args, **options: labelled())
+        with pytest.raises(Halted, match=r"1 of 5 rows failed, .*: broken-0 \(the loss is nan") as end:
+            studying.study(study, place, devices=1, command="ssl-single-image study --config c --workdir s")
+        assert end.value.status == 1
+        yield study, place, end
+
+
+def test_tables_hold_what_the_probes_measured(finished: Any) -> None:
+    study, place, _ = finished
+    lines = {line.key: line for line in outcome.gather(place, plan.units(study))}
+    assert lines.keys() == {"random", "rotnet-b", "none"}
+    probed = json.loads((place / "probe" / "rotnet-b-0" / "probe.json").read_text())["results"][0]["layers"]
+    assert [score.value for score in lines["rotnet-b"].layers.values()] == [
+        one["top1"] for one in probed.values()
+    ]
+    seeds = [
+        json.loads((place / "probe" / f"random-{seed}" / "probe.json").read_text())["results"][0]["layers"]
+        for seed in (0, 1)
+    ]
+    first = [one["conv1"]["top1"] for one in seeds]
+    assert lines["random"].layers["conv1"].value == pytest.approx(sum(first) / 2)
+    assert lines["random"].seeds == 2
+    behind = json.loads((place / "finetune" / "none-0" / "finetune.json").read_text())["results"][0]
+    assert lines["none"].finetuned is not None
+    assert lines["none"].finetuned.value == behind["accuracy"]
+    rows = (place / "lines.csv").read_text().splitlines()
+    assert rows[0] == "row,encoder,method,images,tables,seeds,crops,views,layer,value,half"
+    assert len(rows) == 1 + 2 + 3 + 1
+
+
+def test_pages_say_what_was_found_and_what_failed(finished: Any) -> None:
+    _, place, _ = finished
+    text = (place / "study.md").read_text()
+    assert "4 of 5 rows are done" in text
+    assert "| RotNet" in text
+    assert "**Cannot be told at this budget.**" in text
+    claims = (place / "claims.md").read_text()
+    assert "ssl-single-image study --config c --workdir s --rows=" in claims
+    told = json.loads((place / "study.json").read_text())
+    (broken,) = (line for line in told["rows"]["rows"] if line[0] == "broken-0")
+    assert broken[1] == state.FAILED
+    assert broken[-1].startswith("the loss is nan at step 2")
+    page = (place / "report" / "index.html").read_text()
+    assert "What the paper concludes, and what was found" in page
+    assert "broken-0" in page
+
+
+def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path) -> None:
+    study, place, _ = finished
+    kept = studying.keep(study, place, tmp_path / "kept")
+    sizes = [path.stat().st_size for path in kept.rglob("*") if path.is_file()]
+    assert sum(sizes) < 200_000
+    assert not list(kept.rglob("checkpoints"))
+    assert not (kept / "rows" / "broken-0").exists()
+    left = [unit.name for unit, stages in studying.planned(study, kept) if stages]
+    assert left == ["broken-0"]
+    assert outcome.gather(kept, plan.units(study)) == outcome.gather(place, plan.units(study))
+
+
+def test_a_plan_says_what_is_left_and_by_whose_clock(finished: Any) -> None:
+    study, place, _ = finished
+    more = config(*study.rows, row("rotnet-c", views=3200), analysis=study.analysis)
+    plans = {unit.name: stages for unit, stages in studying.planned(more, place)}
+    assert plans["rotnet-b-0"] == []
+    (stage, estimate), (probing, of_probe) = plans["rotnet-c-0"]
+    assert (stage, probing) == ("pretrain", "probe")
+    assert estimate.basis == of_probe.basis == "measured"
+    assert estimate.disk > 1000
+    assert not (place / "pretrain" / "rotnet-c-0").exists()
+    ((_, unknown), _) = next(
+        stages for unit, stages in studying.planned(more, place / "no") if unit.name == "rotnet-c-0"
+    )
+    assert (unknown.seconds, unknown.basis) == (None, "unknown")
+
+
+def test_a_study_has_a_folder_of_its_own(tmp_path: Path, fakes: Fakes) -> None:
+    (tmp_path / "config.json").write_text('{"objective": "rotnet"}')
+    with pytest.raises(InputError, match="holds another kind of run"):
+        studying.study(config(row("a")), tmp_path)
+    assert fakes.calls == []
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet"])
+def test_the_papers_studies_can_be_planned(name: str, tmp_path: Path) -> None:
+    """Their sources need not be there for that."""
+    argument = "a=a.jpg,b=b.jpg,thousand=folder"
+    study = configs.read("study", configs.load("study", f"{name}:{argument}"))
+    plans = studying.planned(study, tmp_path / "s")
+    assert len(plans) > 50
+    assert all(stages for _, stages in plans)
+    assert plan.left_out(configs.read("study", configs.load("study", name))) != []
+
+
+def test_the_zoo_can_be_planned_without_any_argument(tmp_path: Path) -> None:
+    study = configs.read("study", configs.load("study", "zoo"))
+    names = {unit.row.name for unit, _ in studying.planned(study, tmp_path / "s")}
+    assert names >= {
+        f"{method}-{source}" for method in ("rotnet", "bigan") for source in ("astronaut", "leaves")
+    }
+    assert plan.left_out(study) == []
