@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ssl_single_image.datasets import folder, photos, tfds
 from ssl_single_image.datasets.base import LabelledSet, MemorySplit, Split
@@ -16,9 +17,24 @@ Loader = Callable[..., LabelledSet]
 Those in MULTI_LABEL also take `multi_label`, as `load` does.
 """
 
-KINDS: dict[str, Loader] = {"photos": photos.load, "folder": folder.load, "tfds": tfds.load}
 
-MULTI_LABEL = ("tfds",)
+def _validation(argument: str, **options: Any) -> LabelledSet:
+    kind, inner = parse(argument)
+    if kind != "tfds":
+        raise InputError(
+            f"data set validation:{argument}: only sets of TFDS can be divided, such as validation:cifar10"
+        )
+    return tfds.load(inner, validation=True, **options)
+
+
+KINDS: dict[str, Loader] = {
+    "photos": photos.load,
+    "folder": folder.load,
+    "tfds": tfds.load,
+    "validation": _validation,
+}
+
+MULTI_LABEL = ("tfds", "validation")
 """Kinds of which some sets have several labels an image."""
 
 ALIASES = {
@@ -28,7 +44,7 @@ ALIASES = {
     "voc07": "tfds:voc/2007",
 }
 
-_TAKES_ARGUMENT = {"folder": "folder:PATH", "tfds": "tfds:NAME"}
+_TAKES_ARGUMENT = {"folder": "folder:PATH", "tfds": "tfds:NAME", "validation": "validation:NAME"}
 
 _KNOWN = [*(kind for kind in KINDS if kind not in _TAKES_ARGUMENT), *ALIASES]
 FORMS = ", ".join([*_KNOWN, *_TAKES_ARGUMENT.values()])
@@ -49,7 +65,8 @@ def load(
 
     Args:
       name: `photos`, `cifar10`, `cifar100`, `imagenet`, `voc07`, `folder:PATH`, or `tfds:NAME` for any other image set
-        that was prepared with TFDS.
+        that was prepared with TFDS. `validation:NAME`, of a set of TFDS, has nine tenths of its training images to
+        learn from and the last tenth to measure on: settings are chosen there, and never on test images.
       data_dir: where prepared sets lie, and relative folders; None: TFDS's own folder.
       size: the encoder's input side in pixels, see `records.Layout.choose`.
       exclude: source images of the pretraining that must not be measured on; only `photos` has any.

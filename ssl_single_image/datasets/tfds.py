@@ -68,6 +68,7 @@ def load(
     size: int,
     exclude: Sequence[str],
     multi_label: bool | None = False,
+    validation: bool = False,
 ) -> LabelledSet:
     """Opens a prepared set.
 
@@ -77,6 +78,8 @@ def load(
       size: see `records.Layout.choose`.
       exclude: not used: built-in photographs are not in such sets.
       multi_label: see `tfds_labels.find`.
+      validation: whether the last tenth of the training images is what is measured on, in place of the test images,
+        and the others are what is learnt from.
 
     Raises:
       InputError: unknown, not prepared, prepared in another file format, no test split, or not a set of
@@ -93,6 +96,8 @@ def load(
     labels = tfds_labels.find(argument, builder.info.features, multi_label)
     image = _image_key(argument, builder.info.features, tfds)
     train, test = _splits(argument, builder.info)
+    if validation:
+        train, test = ("+".join(f"{part}[{most}]" for part in train.split("+")) for most in (":90%", "90%:"))
     height, width, _ = builder.info.features[image].shape
     layout = Layout.choose(size, (height, width) if height and width else None)
 

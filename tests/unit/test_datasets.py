@@ -234,6 +234,8 @@ def test_photos_of_another_size() -> None:
         ("photos:cat", "photos takes nothing after its name"),
         ("folder:", "give the path, as folder:PATH"),
         ("tfds:", "give a name, as tfds:NAME"),
+        ("validation:photos", "only sets of TFDS can be divided"),
+        ("validation:cifr10", "unknown data set 'cifr10'; did you mean cifar10"),
     ],
 )
 def test_unknown_names(name: str, message: str) -> None:

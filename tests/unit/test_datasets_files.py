@@ -131,6 +131,18 @@ def test_tfds_set_holds_what_the_folder_held(prepared: Path) -> None:
         assert a == b
 
 
+def test_a_validation_set_is_a_part_of_the_training_images(prepared: Path) -> None:
+    whole = datasets.load("tfds:pets", data_dir=str(prepared), size=32).train
+    labelled = datasets.load("validation:tfds:pets", data_dir=str(prepared), size=32)
+    assert labelled.name == "validation:tfds:pets"
+    assert (len(labelled.train), len(labelled.test)) == (5, 1)
+    assert isinstance(whole, MemorySplit)
+    assert isinstance(labelled.train, MemorySplit)
+    assert isinstance(labelled.test, MemorySplit)
+    np.testing.assert_array_equal(np.concatenate([labelled.train.image, labelled.test.image]), whole.image)
+    np.testing.assert_array_equal(np.concatenate([labelled.train.label, labelled.test.label]), whole.label)
+
+
 def test_tfds_is_read_without_tensorflow_or_its_own_recipes(prepared: Path) -> None:
     code = (
         "import sys; from ssl_single_image import datasets;"
