@@ -15,6 +15,9 @@ class InputError(ValueError):
 class Halted(Exception):  # noqa: N818 (it need not be an error: a run asked to stop does so)
     """A run ended in good order before it was complete. The command line prints this and exits with `status`."""
 
+    lost = False
+    """Whether another process of the run is gone, so that nothing may wait for it."""
+
     def __init__(self, message: str, status: int):
         super().__init__(message)
         self.status = status

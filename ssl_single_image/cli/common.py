@@ -59,6 +59,9 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
         notes = getattr(error, "__notes__", [])  # a table, say, that one line has no room for
         _end("\n".join([f"{name}: error: {one_line(error)}", *notes]), 2)
     except Halted as end:
+        if end.lost:  # an ordinary exit would wait for the process that is gone
+            _say(f"{name}: {end}")
+            os._exit(end.status)
         _end(f"{name}: {end}", end.status)
     except KeyboardInterrupt:
         _end(f"{name}: interrupted", 128 + signal.SIGINT)
@@ -73,9 +76,14 @@ def run(command: str, argv: Sequence[str] | None = None, *, program: str = "") -
 
 
 def _end(message: str, status: int) -> NoReturn:
+    _say(message)
+    sys.exit(status)
+
+
+def _say(message: str) -> None:
     if sys.stderr is not None:
         sys.stderr.write(message + "\n")
-    sys.exit(status)
+        sys.stderr.flush()
 
 
 def own_process() -> None:

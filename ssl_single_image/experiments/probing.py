@@ -19,6 +19,7 @@ from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, presets
 from ssl_single_image.experiments.results import ProbeTable
 from ssl_single_image.images import builtin
+from ssl_single_image.parallel import distributed
 from ssl_single_image.probes import runner
 from ssl_single_image.runs import LoadedEncoder, expand, load_encoder, workdir
 from ssl_single_image.runs.metrics import TIMINGS
@@ -64,7 +65,8 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     record = settings.to_config() | {"checkpoint": names}
     with workdir.held(place, lambda: _claim(place, record)):
         start = time.perf_counter()
-        result = runner.run(plan)
+        with distributed.together():
+            result = runner.run(plan)
         if jax.process_index() == 0:
             write(place, result)
             seconds = {"seconds": round(time.perf_counter() - start, 1)}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
+import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -15,18 +18,40 @@ import numpy as np
 from absl import logging
 from jax.experimental import multihost_utils
 
-from ssl_single_image.types import InputError
+from ssl_single_image.types import Halted, InputError
 
 PATIENCE = "SSL_COORDINATOR_TIMEOUT"
 """Environment variable: seconds that a process waits for process 0."""
+SILENCE = "SSL_PEER_TIMEOUT"
+"""Environment variable: seconds without a sign of life after which a process counts as lost."""
 
 _LONGEST = 1000  # bytes of an error that are told to other processes
 MARGIN = 60
 """Seconds after which JAX gives up waiting later than this program."""
+PARTING = 30
+"""Seconds that a process which ends waits for the others to end."""
+LOST = (
+    "another process of this run has ended or can't be reached, so this one ends too; what it said last stands above."
+    " What is saved can be resumed: start all processes again"
+)
+SIGNS = ("Gloo", "NCCL", "Connection reset", "Connection closed", "coordination service", "heartbeat")
+"""What errors of JAX say when another process is lost."""
+
+
+class Lost(Halted):
+    """Another process of the run is gone, or can't be reached; status 1."""
+
+    lost = True
+
+    def __init__(self) -> None:
+        super().__init__(LOST, 1)
 
 
 def initialize() -> None:
     """Joins this process to its peers, as the environment says; call once, before any other use of JAX.
+
+    From then on a process that is lost ends the others: after `SSL_PEER_TIMEOUT` seconds, default 60, if it only falls
+    silent.
 
     SSL_NUM_PROCESSES, SSL_PROCESS_ID and JAX_COORDINATOR_ADDRESS (host:port of process 0) describe a run
     by hand. `launch/local.sh` sets them. SSL_DISTRIBUTED=auto lets JAX ask the cluster (SLURM, TPU,
@@ -148,6 +173,11 @@ def _join(failed: str, within: float | None = None, **arguments: Any) -> None:
         except (RuntimeError, ValueError) as error:
             errors.append(error)
 
+    try:
+        silence = int(os.environ.get(SILENCE, "60"))
+    except ValueError as error:
+        raise InputError(f"{SILENCE}={os.environ[SILENCE]}: must be a whole number of seconds") from error
+    arguments |= {"heartbeat_timeout_seconds": silence, "shutdown_timeout_seconds": PARTING}
     thread = threading.Thread(target=join, daemon=True)
     thread.start()
     thread.join(within)
@@ -155,3 +185,45 @@ def _join(failed: str, within: float | None = None, **arguments: Any) -> None:
         raise InputError(failed)
     if errors:
         raise InputError(f"{failed} ({' '.join(str(errors[0]).split())[:200]})") from errors[0]
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))  # JAX has put its own handler there
+    if jax.process_count() > 1:
+        _speak_at_abort()
+
+
+def _speak_at_abort() -> None:
+    """Has the process say `LOST` when it is aborted, with status 1.
+
+    JAX aborts a process that has lost process 0, or that process 0 has lost, from a thread that runs no Python. It
+    prints a stack trace and lets no caller answer. Handlers of Python's own `signal` module would be called too late.
+    """
+
+    def speak(_: int) -> None:
+        os.write(2, f"\nssl-single-image: {LOST}\n".encode())
+        os._exit(1)
+
+    global _handler
+    _handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(speak)
+    ctypes.CDLL(None).signal(signal.SIGABRT, _handler)
+
+
+_handler: Any = None
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What is computed with other processes: where one of them is gone, JAX's error becomes a `Lost`.
+
+    Raises:
+      Lost: a collective has failed because of that.
+    """
+    try:
+        yield
+    except Exception as error:
+        if lost(error):
+            raise Lost() from error
+        raise
+
+
+def lost(error: BaseException) -> bool:
+    """Whether an error says that another process of this run is gone."""
+    return jax.process_count() > 1 and any(sign in str(error) for sign in SIGNS)

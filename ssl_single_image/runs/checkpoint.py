@@ -20,6 +20,7 @@ from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy as keep_policy
 
 from ssl_single_image.errors import disk_is_full
+from ssl_single_image.parallel import distributed
 from ssl_single_image.types import EncoderVariables, Halted, InputError, PyTree, State
 
 CHECKPOINTS = "checkpoints"
@@ -130,6 +131,8 @@ class CheckpointStore:
         try:
             yield
         except Exception as error:  # Orbax raises many types for one cause: a full disk, a lost mount
+            if distributed.lost(error):
+                raise distributed.Lost() from error
             steps = finished(self._path)
             saved = f"the state of step {steps[-1]} is saved" if steps else "nothing is saved yet"
             reason = " ".join(str(error).split())[:200] or type(error).__name__

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -15,19 +16,37 @@ from jax.experimental import multihost_utils
 
 from ssl_single_image.types import Halted
 
+ASK = 2.0
+"""Seconds between two times at which processes tell each other of signals. Schedulers give half a minute to stop."""
+
 
 class StopRequest:
     """Set by a signal; `number` is that signal's."""
 
     number: int | None = None
 
+    def __init__(self) -> None:
+        self._calls, self._next = 0, 1
+        self._asked = (0, time.monotonic())
+
     def agreed(self) -> bool:
-        """Whether to stop, the same answer on every process (collective when there are several)."""
+        """Whether to stop; called after every call of the compiled step, by every process.
+
+        It is the same answer in every process. They ask each other, a collective, about every `ASK` seconds: the
+        slowest of their clocks says after how many calls. So a signal that reaches one process alone stops them all.
+        """
         if jax.process_count() == 1:
             return self.number is not None
-        numbers = multihost_utils.process_allgather(np.int32(self.number or 0))
-        if numbers.max():
-            self.number = int(numbers.max())
+        self._calls += 1
+        if self._calls < self._next:
+            return False
+        (calls, since), self._asked = self._asked, (self._calls, time.monotonic())
+        seconds = max(self._asked[1] - since, 1e-6)
+        until = max(1, int((self._calls - calls) / seconds * ASK))
+        told = multihost_utils.process_allgather(np.array([self.number or 0, until], np.int32))
+        self._next = self._calls + int(told[:, 1].min())
+        if told[:, 0].max():
+            self.number = int(told[:, 0].max())
         return self.number is not None
 
 

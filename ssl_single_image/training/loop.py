@@ -18,6 +18,7 @@ from PIL import Image
 
 from ssl_single_image import parallel
 from ssl_single_image.keys import Stream, stream
+from ssl_single_image.parallel import distributed
 from ssl_single_image.runs import metrics as metrics_lib
 from ssl_single_image.runs import progress
 from ssl_single_image.runs.checkpoint import CheckpointStore
@@ -90,7 +91,7 @@ def train(
     writer = metrics_lib.MetricsWriter(workdir, int(state.step))
     run = _Run(objective, plan, data, seed, store, writer, config, schedule, devices, draw, probe, started)
     try:
-        with stop_on_signal() as stop:
+        with stop_on_signal() as stop, distributed.together():
             return run.go(state, stop)
     except OSError as error:
         store.wait()
@@ -164,7 +165,7 @@ class _Run:
                 last = step == plan.steps
                 log, save = _due(step, plan.log_every) or last, _due(step, plan.checkpoint_every) or last
                 evaluate = plan.eval_every and (_due(step, plan.eval_every) or last)
-                stopping = self._stopping(stop, log)
+                stopping = stop.agreed()
                 probe = plan.probe_every and (_due(step, plan.probe_every) or last)
                 if log or save or evaluate or probe or stopping:
                     values = self._log(step, total, bar)
@@ -248,10 +249,6 @@ class _Run:
         self.writer.timings(step + 1, timings)
         logging.info("before step %d: %s", step + 1, _listed(values | timings))
         return state
-
-    def _stopping(self, stop: StopRequest, log: bool) -> bool:
-        """Several processes agree only at log points: asking is a collective."""
-        return stop.agreed() if jax.process_count() == 1 or log else False
 
     def _log(self, step: int, total: Metrics, bar: progress.tqdm) -> dict[str, float]:
         values = metrics_lib.means(total, "train")
