@@ -31,6 +31,7 @@ Training and measuring
     analyse         filters, nearest crops, similarity and ranks of the layers of encoders
     stylize         one image in the style of another, by an encoder's features
     report          one page of tables and figures about finished runs
+    status          how far runs are, how fast they go, and how long they will take; the table shows itself
     study_config    a study's config by name ("cifar10", "cifar100", "imagenet")
     study           all rows of the paper's tables, its conclusions judged, and one report
 
@@ -70,6 +71,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "probe_config",
             "report",
             "show_crops",
+            "status",
             "study",
             "study_config",
             "stylize",
@@ -99,6 +101,7 @@ if TYPE_CHECKING:
     from ssl_single_image.experiments import probe_config as probe_config
     from ssl_single_image.experiments import report as report
     from ssl_single_image.experiments import show_crops as show_crops
+    from ssl_single_image.experiments import status as status
     from ssl_single_image.experiments import study as study
     from ssl_single_image.experiments import study_config as study_config
     from ssl_single_image.experiments import stylize as stylize

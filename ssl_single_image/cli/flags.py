@@ -85,6 +85,8 @@ class Adder:
 def _pretrain(add: Adder) -> None:
     add.text("workdir", None, "Folder of the run. An existing run is resumed.")
     add.devices()
+    trace = "START:STOP: steps of which WORKDIR/profile gets a trace, for TensorBoard and Perfetto."
+    add.text("profile", "", trace)
     add.print_config()
     add.required("workdir")
 
@@ -211,6 +213,10 @@ def _export(add: Adder) -> None:
     add.required("checkpoint")
 
 
+def _status(add: Adder) -> None:
+    del add  # the workdirs are words: status RUN RUN ...
+
+
 def _report(add: Adder) -> None:
     add.text(
         "workdir", None, "Folder to write the report to. The runs follow: report --workdir R RUN RUN ..."
@@ -247,6 +253,7 @@ COMMANDS: dict[str, Callable[[Adder], None]] = {
     "stylize": _stylize,
     "sample": _sample,
     "export": _export,
+    "status": _status,
     "report": _report,
     "prepare": _prepare,
 }

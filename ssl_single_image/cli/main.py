@@ -19,6 +19,7 @@ COMMANDS = {
     "stylize": "paint one image in the style of another, by the features of an encoder",
     "sample": "draw crops as the network sees them, or export them as files",
     "export": "write an encoder as a file for other programs, with a model card",
+    "status": "print how far workdirs are, how fast they go, and how long they will take",
     "report": "write a page of tables and figures about finished runs",
     "prepare": "download, convert or check a labelled data set for probes",
 }

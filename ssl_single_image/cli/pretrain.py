@@ -5,6 +5,7 @@ from __future__ import annotations
 from absl import flags
 
 from ssl_single_image.cli import common, listing
+from ssl_single_image.errors import InputError
 
 
 def main(args: flags.FlagValues) -> None:
@@ -14,11 +15,28 @@ def main(args: flags.FlagValues) -> None:
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "pretrain")
+    profile = _steps(args.profile)
     if args.print_config:
         print(listing.whole(configs.read("pretrain", args.config).resolved()))
         return
     distributed.initialize()
-    pretrain(args.config, args.workdir, devices=args.devices)
+    pretrain(args.config, args.workdir, devices=args.devices, profile=profile)
+
+
+def _steps(text: str) -> tuple[int, int] | None:
+    """The steps in START:STOP; None for "".
+
+    Raises:
+      InputError: it has another form, or STOP is not after START.
+    """
+    if not text:
+        return None
+    start, colon, stop = text.partition(":")
+    if not (colon and start.isdecimal() and stop.isdecimal() and int(start) < int(stop)):
+        raise InputError(
+            f"--profile={text}: must be START:STOP, two steps of which the second is later, such as 20:30"
+        )
+    return int(start), int(stop)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ssl_single_image.experiments.listing import zoo
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe
 from ssl_single_image.experiments.reporting import report
+from ssl_single_image.experiments.statuses import status
 from ssl_single_image.experiments.studying import study
 from ssl_single_image.experiments.stylizing import stylize
 from ssl_single_image.runs import LoadedEncoder, load_encoder
@@ -36,6 +37,7 @@ __all__ = [
     "probe_config",
     "report",
     "show_crops",
+    "status",
     "study",
     "study_config",
     "stylize",

@@ -39,7 +39,7 @@ from ssl_single_image.types import EncoderSpec, Objective
 NOTHING = "none"
 """The reference that freezes nothing."""
 SCATTERING = "scattering"
-FREE = ("steps", "log_every", "eval_every", "checkpoint_every", "keep", "data_dir")
+FREE = ("steps", "log_every", "eval_every", "checkpoint_every", "keep", "stall_seconds", "sinks", "data_dir")
 """Config keys that a resumed run may change."""
 LONGEST = 60
 """Letters of a row's folder."""

@@ -37,23 +37,28 @@ FREE = (
     "probe_images",
     "checkpoint_every",
     "keep",
+    "stall_seconds",
+    "sinks",
     "data_dir",
     "max_pixels",
 )
 """Config keys that a resumed run may change: none of them touches the parameters reached so far."""
-LEAVINGS = ("checkpoints", "metrics.jsonl", "timings.jsonl", "events.*", "*.png")
+LEAVINGS = ("checkpoints", "metrics.jsonl", "timings.jsonl", "events.*", "*.png", "profile", "sinks.json")
 """What a run leaves in its workdir before its first checkpoint."""
 SAMPLES = 48
 """Crops drawn in samples.png, until the objective draws samples of its own."""
 
 
-def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
+def pretrain(
+    config: Any, folder: str | Path, *, devices: int = 0, profile: tuple[int, int] | None = None
+) -> Run:
     """Trains an encoder, or resumes the run that the folder holds.
 
     Args:
       config: a `PretrainConfig`, or a mapping of its fields, as `pretrain_config` gives.
       folder: the workdir: gets `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and pictures.
       devices: how many to use; 0: all.
+      profile: (start, stop), steps of which `profile/` in the workdir gets a trace; None: none.
 
     Returns:
       The finished run, whose folder `probe` and `load_encoder` take.
@@ -87,6 +92,7 @@ def pretrain(config: Any, folder: str | Path, *, devices: int = 0) -> Run:
             draw=_drawing(objective, data.example, settings.seed),
             probe=quick,
             started=lambda: _draw_crops(settings, place, shown, data.example),
+            profile=profile,
         )
     logging.info("complete: %d steps in %s", settings.steps, place)
     return Run(place)

@@ -6,6 +6,14 @@ from ssl_single_image.parallel.compile import (
     compile_evaluate,
     compile_step,
     local_batch_size,
+    operations,
 )
 
-__all__ = ["CompiledEvaluate", "CompiledStep", "compile_evaluate", "compile_step", "local_batch_size"]
+__all__ = [
+    "CompiledEvaluate",
+    "CompiledStep",
+    "compile_evaluate",
+    "compile_step",
+    "local_batch_size",
+    "operations",
+]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,12 @@ def compile_evaluate(
     return _compile(measure, split_inputs, devices, donate=False)
 
 
+def operations(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> float | None:
+    """Floating-point operations of one call on one device, by XLA's count before it optimises; None if it has none."""
+    costs = cast(Any, compiled).lower(*arguments).cost_analysis() or {}
+    return costs.get("flops") or None
+
+
 def local_batch_size(batch_size: int, devices: Sequence[jax.Device] | None = None) -> int:
     """This process's part of a global batch.
 
@@ -93,11 +100,25 @@ def _compile(
     # pmap wants one argument that is mapped, and an atlas is not: the last one only counts the devices.
     axes = (None, None, 0 if split else None, 0)
     parallel = jax.pmap(mapped, AXIS, in_axes=axes, out_axes=None, donate_argnums=donated, devices=devices)
-    count = len(_local(devices))
+    return _Mapped(parallel, split, len(_local(devices)))
 
-    def call(state: State, key: jax.Array, inputs: PyTree) -> Any:
-        if split:
-            inputs = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), inputs)
-        return parallel(state, key, inputs, jnp.arange(count))
 
-    return call
+@dataclasses.dataclass(frozen=True)
+class _Mapped:
+    """A function over the devices, with the arguments of one over one device."""
+
+    parallel: Any
+    split: bool
+    count: int
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.parallel(*self._divided(*arguments))
+
+    def lower(self, *arguments: Any) -> Any:
+        """The program, as `jax.jit` offers it."""
+        return self.parallel.lower(*self._divided(*arguments))
+
+    def _divided(self, state: State, key: jax.Array, inputs: PyTree) -> tuple[Any, ...]:
+        if self.split:
+            inputs = jax.tree.map(lambda x: x.reshape(self.count, -1, *x.shape[1:]), inputs)
+        return state, key, inputs, jnp.arange(self.count)

@@ -1,22 +1,20 @@
-"""Where metrics go: `metrics.jsonl`, `timings.jsonl` and TensorBoard events."""
+"""Where metrics go: `metrics.jsonl`, `timings.jsonl`, and programs that show them."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import jax
 import numpy as np
 from PIL import Image
 
 from ssl_single_image import images
+from ssl_single_image.runs import sinks
 from ssl_single_image.types import InputError, Metrics
-
-if TYPE_CHECKING:
-    from tensorboardX import SummaryWriter
 
 METRICS = "metrics.jsonl"
 TIMINGS = "timings.jsonl"
@@ -36,22 +34,31 @@ def means(metrics: Metrics, prefix: str) -> dict[str, float]:
 
 
 class MetricsWriter:
-    """Appends one JSON object a line, {"step": ..., "train/loss": ...}, and the same to TensorBoard.
+    """Appends one JSON object a line, {"step": ..., "train/loss": ...}, and tells the run's sinks the same.
 
     When a run is resumed, lines beyond the resumed step are dropped first, so that the file equals that of an
     uninterrupted run. Only process 0 writes.
+
+    Args:
+      workdir: of the run.
+      step: that it is resumed at; 0: it begins.
+      shown: names of `sinks.SINKS`.
+      config: JSON-able, the run's, for them.
     """
 
-    def __init__(self, workdir: Path, step: int):
+    def __init__(
+        self,
+        workdir: Path,
+        step: int,
+        shown: Sequence[str] = ("tensorboard",),
+        config: Mapping[str, Any] = {},
+    ):
         self._path = workdir / METRICS
-        self._events: SummaryWriter | None = None
+        self._sinks: sinks.Guarded | None = None
         if jax.process_index() == 0:
             for path in (self._path, self._path.with_name(TIMINGS)):
                 _drop_after(path, step)
-            # Not above: it imports PyTorch where that is installed, 180 MiB that no other part of a run needs.
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(str(workdir), purge_step=step + 1 if step else None)
+            self._sinks = sinks.Guarded(shown, workdir, step, config)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """What the run computes: the same values whenever it is repeated or resumed."""
@@ -62,24 +69,23 @@ class MetricsWriter:
         self._append(self._path.with_name(TIMINGS), step, values)
 
     def _append(self, path: Path, step: int, values: Mapping[str, float]) -> None:
-        if self._events is None:
+        if self._sinks is None:
             return
         with path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+        self._sinks.scalars(step, values)
 
     def pictures(self, step: int, pictures: Mapping[str, Image.Image]) -> None:
-        """Writes each to NAME.png beside the metrics, over the last one of the name, and to TensorBoard."""
-        if self._events is None:
+        """Writes each to NAME.png beside the metrics, over the last one of the name, and tells the sinks."""
+        if self._sinks is None:
             return
         for name, picture in pictures.items():
             images.save_image(picture, self._path.with_name(f"{name}.png"))
-            self._events.add_image(name, np.asarray(picture), step, dataformats="HWC")
+            self._sinks.picture(step, name, picture)
 
     def close(self) -> None:
-        if self._events is not None:
-            self._events.close()
+        if self._sinks is not None:
+            self._sinks.close()
 
 
 def _drop_after(path: Path, step: int) -> None:

@@ -87,6 +87,28 @@ def _lease(workdir: Path, wait: bool) -> Iterator[None]:
         lease.release()
 
 
+def holder(workdir: Path) -> dict[str, Any] | None:
+    """Who works on the folder: "host", "pid" and "since"; None where nobody does, or whoever did has died."""
+    try:
+        found = dict(json.loads((workdir / HOLDER).read_text()))
+        touched = (workdir / LOCK).stat().st_mtime
+    except (OSError, ValueError):
+        return None
+    if found.get("host") == socket.gethostname():
+        return found if _alive(found.get("pid")) else None
+    return found if time.time() - touched < LEASE else None
+
+
+def _alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, TypeError):
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
 def _wait_for(lease: filelock.SoftFileLease, workdir: Path, seconds: float) -> None:
     """Gives a holder on another host the time to show that it lives.
 

@@ -15,6 +15,7 @@ class Clock:
         self._began = time.perf_counter()
         self._spent: collections.defaultdict[str, float] = collections.defaultdict(float)
         self._marked = 0.0
+        self._waited = 0.0
 
     @property
     def seconds(self) -> float:
@@ -34,8 +35,18 @@ class Clock:
         """Seconds spent with something aside."""
         return self._spent[what]
 
-    def lap(self) -> float:
-        """Seconds of training since the last lap; what was aside does not count."""
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """What happens within is training that waits for inputs."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._waited += time.perf_counter() - start
+
+    def lap(self) -> tuple[float, float]:
+        """Seconds of training since the last lap, and how many of them went by in waiting; nothing aside counts."""
         training = self.seconds - sum(self._spent.values())
         before, self._marked = self._marked, training
-        return training - before
+        waited, self._waited = self._waited, 0.0
+        return training - before, waited

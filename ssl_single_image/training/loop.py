@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,9 @@ from ssl_single_image.runs import metrics as metrics_lib
 from ssl_single_image.runs import progress
 from ssl_single_image.runs.checkpoint import CheckpointStore
 from ssl_single_image.runs.signals import Stopped, StopRequest, stop_on_signal
-from ssl_single_image.training.clock import Clock
+from ssl_single_image.training.observing import Profile, Usage
 from ssl_single_image.training.plan import Data, PretrainPlan
+from ssl_single_image.training.recording import Recorder
 from ssl_single_image.types import EncoderVariables, Halted, InputError, Metrics, Objective, PyTree, State
 
 __all__ = ["Data", "Diverged", "Draw", "PretrainPlan", "Stopped", "train"]
@@ -56,6 +56,7 @@ def train(
     draw: Draw | None = None,
     probe: Measure | None = None,
     started: Callable[[], None] | None = None,
+    profile: tuple[int, int] | None = None,
 ) -> State:
     """Starts or resumes the run in `workdir` and returns its last state.
 
@@ -74,6 +75,7 @@ def train(
       draw: what to look at, made at each evaluation and at the end; None: nothing.
       probe: measures the encoders every `plan.probe_every` steps and at the end; changes nothing of the run.
       started: called once, after the first step and what is logged or saved with it.
+      profile: (start, stop), the steps of which the workdir gets a trace; None: none.
 
     Raises:
       Diverged: the loss became NaN or infinite; the last good checkpoint is named.
@@ -88,8 +90,9 @@ def train(
     store = CheckpointStore(workdir, plan.keep, objective.best)
     with progress.waiting("making the network"):
         state = _start(objective, store, stream(seed, Stream.INIT), data.example)
-    writer = metrics_lib.MetricsWriter(workdir, int(state.step))
-    run = _Run(objective, plan, data, seed, store, writer, config, schedule, devices, draw, probe, started)
+    writer = metrics_lib.MetricsWriter(workdir, int(state.step), plan.sinks, config)
+    record, tracer = Recorder(objective, plan, writer, schedule), Profile(workdir, profile)
+    run = _Run(objective, plan, data, seed, store, config, devices, draw, probe, started, record, tracer)
     try:
         with stop_on_signal() as stop, distributed.together():
             return run.go(state, stop)
@@ -102,8 +105,9 @@ def train(
         )
         raise Halted(f"{error.strerror or error}: {error.filename or workdir}; {saved}", 1) from error
     finally:
+        tracer.close()
         store.close()
-        writer.close()
+        record.close()
 
 
 def _start(objective: Objective, store: CheckpointStore, key: jax.Array, example: PyTree) -> State:
@@ -123,18 +127,13 @@ class _Run:
     data: Data
     seed: int
     store: CheckpointStore
-    writer: metrics_lib.MetricsWriter
     config: dict[str, Any]
-    schedule: optax.Schedule | None
     devices: Sequence[jax.Device] | None
     draw: Draw | None
     probe: Measure | None
     started: Callable[[], None] | None
-    warned: dict[str, str] = dataclasses.field(default_factory=dict)
-    """What was last found wrong, in training and in evaluation."""
-    clock: Clock = dataclasses.field(default_factory=Clock)
-    timed: int = 0
-    """The step from which on the clock's lap counts."""
+    record: Recorder
+    tracer: Profile
 
     def go(self, state: State, stop: StopRequest) -> State:
         plan, step = self.plan, int(state.step)
@@ -149,19 +148,24 @@ class _Run:
         total: Metrics | None = None
         queued: collections.deque[Metrics] = collections.deque()
         values: dict[str, float] = {}
-        with progress.progress_bar(plan.steps * self.views, step * self.views, "views") as bar:
+        with self.record.bar(step) as bar:
             call: parallel.CompiledStep = functools.partial(self._first, advance, bar)
             while step < plan.steps:
                 if refresh is not None and _due(step, self.objective.refresh_every):
                     state = self._refresh(refresh, state, step, bar)
-                state, metrics = call(state, train_key, next(inputs))
+                with self.record.waiting():
+                    given = next(inputs)
+                with self.tracer.step(step):
+                    state, metrics = call(state, train_key, given)
                 call = advance
                 step += plan.steps_per_call
+                self.tracer.ended(step, metrics)
                 total = metrics_lib.add(total, metrics)
                 queued.append(metrics)
                 if len(queued) > IN_FLIGHT:
                     jax.block_until_ready(queued.popleft())
-                bar.update(plan.steps_per_call * self.views)
+                self.record.watchdog.alive()
+                bar.update(plan.steps_per_call * self.record.views)
                 last = step == plan.steps
                 log, save = _due(step, plan.log_every) or last, _due(step, plan.checkpoint_every) or last
                 evaluate = plan.eval_every and (_due(step, plan.eval_every) or last)
@@ -171,14 +175,14 @@ class _Run:
                     values = self._log(step, total, bar)
                     total = None
                 if evaluate:
-                    with self._aside("evaluating", bar):
+                    with self.record.aside("evaluating", bar):
                         values |= self._evaluate(measure, state, step)
                 if probe and self.probe is not None:
-                    with self._aside("probing", bar):
+                    with self.record.aside("probing", bar):
                         values |= self._probe(state, step)
                 if self.draw is not None and (evaluate or last) and jax.process_index() == 0:
-                    with self._aside("drawing", bar):
-                        self.writer.pictures(step, self.draw(state))
+                    with self.record.aside("drawing", bar):
+                        self.record.writer.pictures(step, self.draw(state))
                 if save or stopping:
                     others = self._encoders(state)
                     self.store.save(state, others.pop(""), self.config, values, others)
@@ -187,36 +191,21 @@ class _Run:
                     assert stop.number is not None
                     raise Stopped(stop.number, step)
                 if self.started is not None:
-                    with self._aside("drawing", bar):
+                    with self.record.aside("drawing", bar):
                         self.started()
                     self.started = None
-        for problem in filter(None, self.warned.values()):
-            logging.warning("the run ended with this problem: %s", problem)
+        self.record.ended()
         return state
-
-    @property
-    def views(self) -> int:
-        """What the encoder sees in a step."""
-        return self.plan.batch_size * self.objective.views
-
-    @contextlib.contextmanager
-    def _aside(self, what: str, bar: progress.tqdm, done: str = "") -> Iterator[None]:
-        """Something that is no training: the line says what it is, and the speed does not count it."""
-        with self.clock.aside(what), progress.waiting(what, bar, done=done):
-            yield
 
     def _first(
         self, advance: parallel.CompiledStep, bar: progress.tqdm, state: State, key: jax.Array, inputs: PyTree
     ) -> tuple[State, Metrics]:
-        """The first call, which compiles. It is no part of the speed, nor of the estimate of the time left."""
+        """The first call, which compiles. It is no part of the estimate of the time left."""
         before = int(state.step)
-        with self._aside("compiling", bar, done="compiled"):
+        with self.record.aside("compiling", bar, done="compiled"):
+            usage = Usage.of(advance, state, key, inputs, devices=self.devices)
             made = jax.block_until_ready(advance(state, key, inputs))
-        self.writer.timings(
-            before + self.plan.steps_per_call, {"compile_seconds": self.clock.spent("compiling")}
-        )
-        self.clock.lap()
-        self.timed = before + self.plan.steps_per_call
+        self.record.compiled(before + self.plan.steps_per_call, usage)
         bar.unpause()
         return made
 
@@ -239,48 +228,22 @@ class _Run:
         """Its metrics are those of the step that follows: a run resumed at `step` refreshes again."""
         jax.block_until_ready(state)
         logging.info("refresh before step %d", step + 1)  # it can take minutes
-        before = self.clock.spent("refreshing")
-        with self._aside("refreshing", bar):
+        before = self.record.spent("refreshing")
+        with self.record.aside("refreshing", bar):
             state, metrics = refresh(state)
             values = metrics_lib.means(metrics, "refresh")
-        spent = self.clock.spent("refreshing")
-        timings = {"refresh/seconds": spent - before, "refresh/share_of_time": spent / self.clock.seconds}
-        self.writer.write(step + 1, values)
-        self.writer.timings(step + 1, timings)
-        logging.info("before step %d: %s", step + 1, _listed(values | timings))
+        self.record.refreshed(step + 1, values, before)
         return state
 
     def _log(self, step: int, total: Metrics, bar: progress.tqdm) -> dict[str, float]:
         values = metrics_lib.means(total, "train")
-        if self.schedule is not None:
-            values["train/learning_rate"] = float(self.schedule(step - 1))
         loss = values.get("train/loss", 0.0)
         if not math.isfinite(loss):
             self.store.wait()
             good = f"step {self.store.latest}" if self.store.latest is not None else "none was written yet"
             raise Diverged(f"the loss is {loss} at step {step}; last good checkpoint: {good}", 1)
-        if self.objective.warning is not None:
-            means = {name.removeprefix("train/"): value for name, value in values.items()}
-            values["train/warning"] = self._warn(step, "train", means)
-        self.writer.write(step, values)
-        self.writer.timings(step, self._speed(step) | {"seconds": self.clock.seconds})
-        progress.show(bar, values)
+        self.record.trained(step, values, bar)
         return values
-
-    def _speed(self, step: int) -> dict[str, float]:
-        """Since the last log; nothing if no step was timed, as where the first one is the only one."""
-        steps, seconds = step - self.timed, self.clock.lap()
-        self.timed = step
-        return {"views_per_second": steps * self.views / seconds} if steps and seconds > 0 else {}
-
-    def _warn(self, step: int, kind: str, means: dict[str, float]) -> float:
-        """Says once when something goes wrong, and remembers it while it lasts; 1 if so, else 0."""
-        assert self.objective.warning is not None
-        message = self.objective.warning(means)
-        if message and not self.warned.get(kind):
-            logging.warning("step %d: %s", step, message)
-        self.warned[kind] = message
-        return float(bool(message))
 
     def _encoders(self, state: State) -> dict[str, EncoderVariables]:
         """All that the objective offers, its own as ""."""
@@ -291,8 +254,7 @@ class _Run:
     def _probe(self, state: State, step: int) -> dict[str, float]:
         assert self.probe is not None
         values = {f"probe/{name}": value for name, value in self.probe(self._encoders(state)).items()}
-        self.writer.write(step, values)
-        logging.info("step %d: %s", step, _listed(values))
+        self.record.measured(step, values)
         return values
 
     def _evaluate(self, measure: parallel.CompiledEvaluate, state: State, step: int) -> dict[str, float]:
@@ -303,15 +265,8 @@ class _Run:
         if total is None:
             return {}
         values = metrics_lib.means(total, "eval")
-        if self.objective.warning is not None:
-            values["eval/warning"] = self._warn(step, "eval", values)
-        self.writer.write(step, values)
-        logging.info("step %d: %s", step, _listed(values))
+        self.record.evaluated(step, values)
         return values
-
-
-def _listed(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
 
 
 def _due(step: int, every: int) -> bool:

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated
 
-from ssl_single_image.schema import Section, Within
+from ssl_single_image.runs import sinks
+from ssl_single_image.runs.sinks import SINKS
+from ssl_single_image.schema import Section, Told, Within
 from ssl_single_image.types import InputError, PyTree
 
 
@@ -24,6 +26,8 @@ class PretrainPlan(Section):
       probe_every: steps between two quick probes of the encoder, which need labels; 0: never.
       keep: number of the newest checkpoints that are kept, beside the best one.
       steps_per_call: steps in one compiled call; must divide the others.
+      stall_seconds: seconds without the end of a step after which what every thread is doing is printed; 0: never.
+      sinks: where metrics go beside `metrics.jsonl`.
 
     Raises:
       InputError: a count out of range, or not a multiple of steps_per_call.
@@ -37,8 +41,11 @@ class PretrainPlan(Section):
     probe_every: Annotated[int, Within(0)] = 0
     keep: Annotated[int, Within(1)] = 3
     steps_per_call: Annotated[int, Within(1)] = 1
+    stall_seconds: Annotated[float, Within(0)] = 600.0
+    sinks: Annotated[tuple[str, ...], Told(f"any of {', '.join(SINKS)}")] = ("tensorboard",)
 
     def check(self) -> None:
+        sinks.check(self.sinks)
         for name in ("steps", "log_every", "eval_every", "checkpoint_every", "probe_every"):
             if getattr(self, name) % self.steps_per_call:
                 raise InputError(

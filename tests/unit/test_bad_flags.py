@@ -112,6 +112,7 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("export", "dtype"): ("", "float64", "Float16", "int8"),
     ("export", "licence"): (),  # any text is one
     ("export", "probe"): ("", "nope.json", "taken", ".", "/dev/null"),
+    ("pretrain", "profile"): ("5", "5:", ":5", "5:5", "6:5", "-1:5", "a:b", "1:2:3"),
     ("report", "workdir"): PLACES,
     ("report", "every"): ("", "x", "0", "-1", "nan"),
     ("prepare", "dataset"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope", "cifar10"),
@@ -135,6 +136,7 @@ BASE: dict[str, dict[str, str]] = {
     },
     "sample": {"image": "builtin:coffee", "out": "sheet.png", "alone": "false"},
     "export": {"checkpoint": "random:alexnet32", "out": "net.pth"},
+    "status": {},
     "report": {"workdir": "report"},
     "prepare": {"dataset": "cifar10", "data_dir": "data", "check": "true"},
 }

@@ -241,6 +241,8 @@ def test_the_speed_counts_views_and_leaves_out_what_is_no_training(tmp_path, mon
     logged = [line for line in clocks(tmp_path) if "seconds" in line]
     assert [line["views_per_second"] for line in logged] == [8 * 4, 8 * 4]  # of the second step; of two steps
     assert [line["seconds"] for line in logged] == [2.0, 6.0]
+    assert [line["step_seconds"] for line in logged] == [1.0, 1.0]
+    assert [line["host_wait"] for line in logged] == [1.0, 1.0]  # nothing but fetching takes time
 
 
 def test_a_run_of_one_step_has_no_speed(tmp_path):
