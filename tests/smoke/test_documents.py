@@ -68,6 +68,7 @@ SMALL = {
     "stylize": ["--size=32", "--steps=2"],
     "export": [],
     "report": [],
+    "status": [],
     "prepare": [],
 }
 """Flags that make a command small; the last value of a flag counts."""
