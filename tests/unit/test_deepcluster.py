@@ -120,6 +120,22 @@ def test_a_step_sees_views_of_the_crops_that_their_labels_mean(atlas):
         np.testing.assert_array_equal(state.extras.labels()[nearest.argmin(1)], labels)
 
 
+def test_views_are_jittered_where_stored_crops_are_not(atlas):
+    """Two views of a grey crop are grey without jitter, and of two brightnesses with it."""
+    plain, jittered = setup(), setup(options=OPTIONS.replace(view_jitter=True))
+    state = jax.jit(method.make(plain).init)(jax.random.key(0), atlas)
+    key, indices = common.crops_key(3), jnp.arange(26, dtype=jnp.uint32)
+    for made, spec in ((plain, plain.crop), (jittered, plain.crop.replace(jitter_probability=0.0))):
+        want = augment.render_crops(atlas, key, indices, spec)
+        crops, _ = method.training_crops(made, state, atlas, None)
+        assert all(any(np.array_equal(crop, other) for other in want) for crop in crops)
+    grey = jnp.full((4, 16, 16, 3), 128 / 255, jnp.float32)
+    for made in (plain, jittered):
+        views = common.views_of(made, jax.random.key(0), grey, method.view_spec(made), None)
+        levels = np.unique(np.round(np.asarray(views).mean((1, 2, 3)), 3))
+        assert (len(levels) > 1) is (made is jittered)
+
+
 @pytest.mark.usefixtures("float64")
 def test_features_are_what_the_options_say(atlas, refreshed):
     ours = setup(dtype="float64")

@@ -15,11 +15,13 @@ from ssl_single_image.images import Atlas
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.objectives import common
 from ssl_single_image.objectives.deepcluster.assignment import Clusters, blocks, uniform_sample
-from ssl_single_image.objectives.deepcluster.refresh import feature_count, options_of, refresh
+from ssl_single_image.objectives.deepcluster.refresh import feature_count, options_of, refresh, stored
 from ssl_single_image.ops.materialise import materialise
 from ssl_single_image.parallel import replicas
 from ssl_single_image.types import InputError, Metrics, Objective, Pictures, Rows, State
 
+JITTER = ("jitter_probability", "brightness", "contrast", "saturation", "hue")
+"""Fields of a crop that say how its colours are jittered."""
 SHOWN, GRID = 10, 12
 """Rows of each kind in the picture of clusters, and crops in a row."""
 
@@ -86,8 +88,18 @@ def training_crops(
     places = first.astype(jnp.uint32) + replicas.positions(setup.batch_size, axis_name)
     key = jax.random.fold_in(stream(setup.seed, Stream.ORDER), epoch)
     indices, labels = uniform_sample(state.extras, key, places)
-    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
+    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, stored(setup))
     return materialise(state.step >= 0, lambda x: x, crops), labels
+
+
+def view_spec(setup: common.Setup) -> augment.CropSpec:
+    """How a crop is seen in training: a random resized crop of it, with aspect 3/4 to 4/3, mirrored or not."""
+    options = options_of(setup)
+    spec = augment.CropSpec(
+        setup.encoder.size, min_area=options.view_min_area, aspect=0.75, hflip=setup.view_hflip
+    )
+    jitter = {field: getattr(setup.crop, field) for field in JITTER}
+    return spec.replace(**jitter) if options.view_jitter else spec
 
 
 def update(
@@ -99,16 +111,9 @@ def update(
     *,
     axis_name: str | None,
 ) -> tuple[State, Metrics]:
-    """One optimisation step on this replica's crops (B, S, S, 3) in [0, 1] and their clusters (B,) int32.
-
-    Each crop is seen in one view, a random resized crop of it (area from `view_min_area`, aspect 3/4 to 4/3), mirrored
-    with probability `setup.view_hflip`.
-    """
+    """One optimisation step on this replica's crops (B, S, S, 3) in [0, 1] and their clusters (B,) int32."""
     view_key, dropout_key = jax.random.split(key)
-    spec = augment.CropSpec(
-        setup.encoder.size, min_area=options_of(setup).view_min_area, aspect=0.75, hflip=setup.view_hflip
-    )
-    views = setup.normalise(common.views_of(setup, view_key, crops, spec, axis_name))
+    views = setup.normalise(common.views_of(setup, view_key, crops, view_spec(setup), axis_name))
     network = setup.network(options_of(setup).clusters, axis_name)
     loss = common.classification_loss(
         network, state, views, labels, replicas.replica_key(dropout_key, axis_name)
@@ -125,7 +130,7 @@ def measure(
     """
     places = replicas.positions(setup.batch_size, axis_name)
     indices, labels = uniform_sample(state.extras, key, places)
-    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
+    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, stored(setup))
     network = setup.network(options_of(setup).clusters)
     logits = common.predict(network, state, setup.normalise(setup.widened(crops)))
     return replicas.total(common.classification_metrics(logits, labels), axis_name)
@@ -151,7 +156,7 @@ def draw(setup: common.Setup, state: State, key: jax.Array, atlas: Atlas) -> Pic
         size = jnp.maximum(clusters.sizes[cluster], 1).astype(jnp.uint32)
         numbers = augment.permute_index(key, jnp.arange(GRID, dtype=jnp.uint32) % size, size)
         indices = clusters.members[clusters.starts[cluster] + numbers.astype(jnp.int32)]
-        return augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
+        return augment.render_crops(atlas, common.crops_key(setup.seed), indices, stored(setup))
 
     sizes, spread = clusters.sizes[chosen], clusters.spread[chosen]
     titles = ["cluster {}, {:,} crops, mean squared distance {:.2f}"] * (tightest + others)

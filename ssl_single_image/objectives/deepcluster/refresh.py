@@ -38,6 +38,8 @@ class Options(Section):
       seeding: how k-means draws its first centroids: "random" or "plusplus".
       reassign: epochs from one refresh to the next.
       view_min_area: smallest area of a training view, as a fraction of its crop's.
+      view_jitter: whether the colour jitter of the crop is drawn for each training view anew, and crops that are
+        clustered have none; the published system gives each crop one jitter for good.
 
     Raises:
       InputError: a value out of range.
@@ -54,6 +56,7 @@ class Options(Section):
     seeding: Annotated[str, OneOf(*clustering.SEEDINGS)] = "random"
     reassign: Annotated[int, Within(1)] = 1
     view_min_area: Annotated[float, Within(0, 1, "(]")] = 0.08
+    view_jitter: bool = False
 
 
 def refresh(
@@ -101,7 +104,7 @@ def features(
     setup: common.Setup, state: State, atlas: Atlas, indices: Integer[Array, " B"]
 ) -> Float[Array, "B D"]:
     """(B, D) float32, what is clustered, of crops (B,) of the data set, by running statistics."""
-    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, setup.crop)
+    crops = augment.render_crops(atlas, common.crops_key(setup.seed), indices, stored(setup))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     return _extract(setup, variables, setup.normalise(setup.widened(crops)))
 
@@ -129,6 +132,11 @@ def feature_count(setup: common.Setup) -> int:
         return _extract(setup, network.init(keys.unused(), x, train=False), x)
 
     return jax.eval_shape(describe).shape[1]
+
+
+def stored(setup: common.Setup) -> augment.CropSpec:
+    """How the crops of the data set are made."""
+    return setup.crop.replace(jitter_probability=0.0) if options_of(setup).view_jitter else setup.crop
 
 
 def options_of(setup: common.Setup) -> Options:
