@@ -17,8 +17,7 @@ def main(args: flags.FlagValues) -> None:
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "finetune")
-    if args.data_dir:
-        args.config.data_dir = args.data_dir
+    override(args)
     if args.print_config:
         print(listing.whole(configs.read("finetune", args.config).resolved()))
         return
@@ -26,6 +25,12 @@ def main(args: flags.FlagValues) -> None:
     table = finetune(args.config, references(args.checkpoint), args.workdir, devices=args.devices)
     if jax.process_index() == 0:
         print(table)
+
+
+def override(args: flags.FlagValues) -> None:
+    """Puts the flag that stands for a field into the config."""
+    if args.data_dir:
+        args.config.data_dir = args.data_dir
 
 
 if __name__ == "__main__":

@@ -26,10 +26,7 @@ def main(args: flags.FlagValues) -> None:
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "probe")
-    for name in OVERRIDES:
-        if args[name].value:
-            with args.config.ignore_type():
-                args.config[name] = args[name].value
+    override(args)
     if args.print_config:
         print(listing.whole(configs.read("probe", args.config)))
         return
@@ -37,6 +34,14 @@ def main(args: flags.FlagValues) -> None:
     table = probe(args.config, references(args.checkpoint), args.workdir)
     if jax.process_index() == 0:
         print(tables.markdown(table))
+
+
+def override(args: flags.FlagValues) -> None:
+    """Puts the flags that stand for a field into the config."""
+    for name in OVERRIDES:
+        if args[name].value:
+            with args.config.ignore_type():
+                args.config[name] = args[name].value
 
 
 def references(words: Sequence[str]) -> list[str]:

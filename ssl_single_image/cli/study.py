@@ -8,13 +8,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from absl import flags
 from tabulate import tabulate
 
-from ssl_single_image.cli import common, listing
+from ssl_single_image.cli import common, listing, sharing
 from ssl_single_image.errors import Halted
 
 if TYPE_CHECKING:
@@ -24,10 +23,6 @@ MODULE = "ssl_single_image.cli.study"
 PROGRAM = "ssl-single-image study"
 WITH_VALUE, ALONE = ("rows", "keep", "workers"), ("dry_run", "jobs")
 """Flags that are no part of the command that goes on with the study."""
-DEVICES = "import jax; print(jax.default_backend(), jax.local_device_count())"
-"""Asked in a process of its own, because a process that has looked keeps the devices."""
-CHIP = {"TPU_PROCESS_BOUNDS": "1,1,1", "TPU_CHIPS_PER_PROCESS_BOUNDS": "1,1,1"}
-"""Has a process use one chip of a TPU host, which TPU_VISIBLE_CHIPS names."""
 
 
 def main(args: flags.FlagValues) -> None:
@@ -95,15 +90,18 @@ def _share(args: flags.FlagValues) -> None:
     Raises:
       Halted: one of them did not complete.
     """
-    devices = _devices()
+    devices = sharing.devices()
     count = args.workers or len(devices) or 1
     words = common.take(list(args.words), "workers")[1]
     drivers = [
-        subprocess.Popen([sys.executable, "-m", MODULE, *words], env=os.environ | _share_of(devices, number))
+        subprocess.Popen(
+            [sys.executable, "-m", MODULE, *words], env=os.environ | sharing.share_of(devices, number)
+        )
         for number in range(count)
     ]
     if not devices:
-        _divide_cores(drivers)
+        for number, driver in enumerate(drivers):
+            sharing.keep_to_cores(driver.pid, number, count)
 
     def pass_on(number: int, frame: object) -> None:
         for driver in drivers:
@@ -123,39 +121,6 @@ def _share(args: flags.FlagValues) -> None:
         raise Halted(
             f"{len(failed)} of {count} workers did not complete; what they said stands above", status
         )
-
-
-def _devices() -> list[tuple[str, str]]:
-    """Backend and number of each accelerator of this host, as the environment names them; [] for a CPU."""
-    told = subprocess.run(
-        [sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False
-    ).stdout.split()
-    if len(told) != 2 or told[0] == "cpu":
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if told[0] != "tpu" else ""
-    names = visible.split(",") if visible else [str(number) for number in range(int(told[1]))]
-    return [(told[0], name) for name in names]
-
-
-def _share_of(devices: Sequence[tuple[str, str]], worker: int) -> dict[str, str]:
-    """What a worker's environment has beside ours, so that it sees one accelerator."""
-    if not devices:
-        return {}
-    backend, name = devices[worker % len(devices)]
-    return {"TPU_VISIBLE_CHIPS": name, **CHIP} if backend == "tpu" else {"CUDA_VISIBLE_DEVICES": name}
-
-
-def _divide_cores(drivers: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Gives every driver its part of this process's cores: two threads of one driver wait for each other.
-
-    A driver has no threads yet when this is called, and those it will have stay on its cores.
-    """
-    if sys.platform != "linux":
-        return
-    cores = sorted(os.sched_getaffinity(0))
-    for number, driver in enumerate(drivers):
-        part = cores[number * len(cores) // len(drivers) : (number + 1) * len(cores) // len(drivers)]
-        os.sched_setaffinity(driver.pid, part or [cores[number % len(cores)]])
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ def found_first(folder: Path, **more: str) -> dict[str, str]:
     return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **more}
 
 
-def wait_for(paths: list[Path]) -> None:
+def wait_for(paths: list[Path], patience: float = 20) -> None:
     """Until all of them are there."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + patience
     while not all(path.exists() for path in paths):
         assert time.monotonic() < end, f"{paths} did not appear"
         time.sleep(0.02)

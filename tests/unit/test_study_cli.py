@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ssl_single_image.cli import common, main
+from ssl_single_image.cli import common, main, sharing
 from ssl_single_image.cli import study as command
 from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.studying import plan
@@ -139,7 +139,7 @@ def notes(folder: Path) -> list[tuple[list[str], dict[str, Any]]]:
 def test_workers_get_one_accelerator_each_and_the_same_words(
     worker: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "DEVICES", "print('gpu', 2)")
+    monkeypatch.setattr(sharing, "DEVICES", "print('gpu', 2)")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
     status, _, _ = call(capsys, f"--config={config}", "--workdir=s", "--workers=3")
     assert status == 0
@@ -151,7 +151,7 @@ def test_workers_get_one_accelerator_each_and_the_same_words(
 def test_without_a_number_there_is_a_worker_for_each_accelerator(
     worker: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "DEVICES", "print('tpu', 4)")
+    monkeypatch.setattr(sharing, "DEVICES", "print('tpu', 4)")
     assert call(capsys, f"--config={config}", "--workdir=s", "--workers", "0")[0] == 0
     assert sorted(str(seen["TPU_VISIBLE_CHIPS"]) for _, seen in notes(worker)) == ["0", "1", "2", "3"]
 
@@ -159,7 +159,7 @@ def test_without_a_number_there_is_a_worker_for_each_accelerator(
 def test_a_worker_that_fails_is_told(
     worker: Path, config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "DEVICES", "print('cpu', 1)")
+    monkeypatch.setattr(sharing, "DEVICES", "print('cpu', 1)")
     status, _, error = call(capsys, f"--config={config}", "--workdir=s", "--workers=2", "--rows=fail")
     assert status == 3
     assert "2 of 2 workers did not complete" in error
@@ -175,7 +175,7 @@ def test_workers_divide_the_cores_where_there_is_no_accelerator(
     capsys: pytest.CaptureFixture[str],
     workers: int,
 ) -> None:
-    monkeypatch.setattr(command, "DEVICES", "print('cpu', 1)")
+    monkeypatch.setattr(sharing, "DEVICES", "print('cpu', 1)")
     ours = sorted(os.sched_getaffinity(0))
     words = (f"--config={config}", "--workdir=s", f"--workers={workers}", "--rows=cores")
     assert call(capsys, *words)[0] == 0
