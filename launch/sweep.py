@@ -1,4 +1,4 @@
-"""Runs a command with many settings: one job for each point of a grid or of a list, on this machine or on SLURM.
+r"""Runs a command with many settings: one job for each point of a grid or of a list, on this machine or on SLURM.
 
     python launch/sweep.py --workdir=runs/sweep --grid=config.seed=0,1,2 --grid=config.batch_size=64,128 -- \
         pretrain --config=rotnet:image=cat.jpg --config.steps=500

@@ -160,11 +160,36 @@ def launched(words: list[str]) -> None:
     read_settings(rest[rest.index("--") + 1 :] if "--" in rest else rest)
 
 
+def swept(words: list[str]) -> None:
+    """A sweep: its flags, and the settings of every point."""
+    assert words[1] == "launch/sweep.py"
+    names = runpy.run_path(str(ROOT / words[1]))
+    args = names["options"]()
+    command = args(words[1:])[1:]
+    if command[0] == "study":
+        read_settings(command)
+        return
+    for more in names["settings_of"](args):
+        read_settings([*command, *more, f"--workdir={args.workdir}"])
+
+
+def on_a_pod(words: list[str]) -> None:
+    """launch/tpu_pod.sh: its options, and the settings of the command."""
+    place = words.index("--")
+    done = subprocess.run(
+        [*words[:place], "--dry_run", *words[place:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    read_settings(words[place + 1 :])
+
+
 READERS: dict[str, Callable[[list[str]], None]] = {
     "ssl-single-image": lambda words: read_settings(words[1:]),
     "make": made,
     "pip": installed,
     "launch/local.sh": launched,
+    "launch/tpu_pod.sh": on_a_pod,
+    "python": swept,
     "sbatch": launched,
 }
 """First word of a line -> how it is checked without being run."""
@@ -260,7 +285,7 @@ def test_settings_of_other_pages_are_read(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_stand_in_blocks_that_are_checked(page: str) -> None:
     for block in blocks(page):
-        command = re.search(rf"^({'|'.join(READERS)}|python) ", block.text, re.MULTILINE)
+        command = re.search(rf"^({'|'.join(READERS)}) ", block.text, re.MULTILINE)
         assert block.language == "bash" or not command, f"{page}: {block.text}"
 
 

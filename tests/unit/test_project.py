@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import ssl_single_image
 from ssl_single_image.runs import zoo
 
@@ -99,3 +101,46 @@ def test_relative_links_in_documents_lead_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_the_container_copies_what_there_is_and_names_extras_that_exist() -> None:
+    text = (ROOT / "Containerfile").read_text()
+    sources = [word for line in re.findall(r"^COPY (.+)$", text, re.MULTILINE) for word in line.split()[:-1]]
+    assert {"constraints.txt", "pyproject.toml", "configs", "ssl_single_image"} <= set(sources)
+    assert all((ROOT / name).exists() for name in sources)
+    guide = (ROOT / "docs" / "clusters.md").read_text()
+    for page in (text, guide):
+        extras = re.findall(r"EXTRA='\[(\w+)\]'", page)
+        assert set(extras) == {"cuda", "tpu"}
+        assert set(extras) <= PROJECT["optional-dependencies"].keys()
+    (version,) = re.findall(r"^FROM .*/python:([\d.]+)-slim$", text, re.MULTILINE)
+    assert numbers(version) >= numbers(PROJECT["requires-python"])
+    assert re.findall(r'^ENTRYPOINT \["(.+)"\]$', text, re.MULTILINE) == list(PROJECT["scripts"])
+
+
+def test_images_of_the_manifests_are_built_by_the_guide() -> None:
+    built = set(re.findall(r"podman build -t (\S+)", (ROOT / "docs" / "clusters.md").read_text()))
+    for path in (ROOT / "launch").glob("*jobset*.yaml"):
+        (image,) = re.findall(r"image: \S+/(\S+)", path.read_text())
+        assert image in built, path.name
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no cluster was recognised here",
+        "did not answer in",
+        "processes joined",
+        "JAX finds no such devices here",
+        "is in use by",
+        "holds a run of another config",
+        "can't be split evenly over",
+        "has no line",
+    ],
+)
+def test_messages_that_the_guide_explains_are_those_of_the_program(message: str) -> None:
+    guide = (ROOT / "docs" / "clusters.md").read_text()
+    sources = [*(ROOT / "ssl_single_image").rglob("*.py"), *(ROOT / "launch").glob("*.sbatch")]
+    text = "".join(path.read_text() for path in sources)
+    assert message in guide.partition("## Failures users hit")[2]
+    assert message in text
