@@ -57,7 +57,7 @@ def test_each_task_runs_the_command(tmp_path: Path) -> None:
 
 
 def test_the_time_limit_requeues(tmp_path: Path) -> None:
-    waits = f"while [[ ! -e {tmp_path}/stop ]]; do sleep .05; done; sleep .3; exit 143"
+    waits = f"while [[ ! -e {tmp_path}/stop && $SECONDS -lt 30 ]]; do sleep .05; done; sleep .3; exit 143"
     process = begin(tmp_path, "pretrain", tasks=waits)
     wait_for([tmp_path / "started"])
     process.send_signal(signal.SIGUSR1)
@@ -69,7 +69,7 @@ def test_the_time_limit_requeues(tmp_path: Path) -> None:
 
 def test_the_time_limit_of_one_of_an_array_leaves_the_others_alone(tmp_path: Path) -> None:
     (tmp_path / "jobs.txt").write_text("pretrain\nprobe\n")
-    waits = f"while [[ ! -e {tmp_path}/stop ]]; do sleep .05; done; exit 143"
+    waits = f"while [[ ! -e {tmp_path}/stop && $SECONDS -lt 30 ]]; do sleep .05; done; exit 143"
     process = begin(tmp_path, "--commands=jobs.txt", tasks=waits, **ARRAY)
     wait_for([tmp_path / "started"])
     process.send_signal(signal.SIGUSR1)

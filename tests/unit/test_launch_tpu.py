@@ -103,7 +103,8 @@ import signal, sys, time
 received = []
 signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
 open("started", "w").close()
-while not received: time.sleep(.01)
+end = time.monotonic() + 30
+while not received and time.monotonic() < end: time.sleep(.01)
 time.sleep(.3)
 open("saved", "w").write(str(received))
 sys.exit(143)
