@@ -31,10 +31,10 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.steps = 160
         config.eval_every = config.checkpoint_every = 80
     else:
-        # Few clusters, and two epochs to learn them: the top layer starts anew 5 times within the run.
+        # Few clusters, and five epochs to learn them: the top layer starts anew once within the run.
         config.crops = 19_200
         config.objective_options.update(
-            clusters=100, components=128, reassign=2, features="trunk", view_jitter=True
+            clusters=100, components=128, reassign=5, features="trunk", view_jitter=True
         )
         config.batch_size = 128
         config.steps = 1500
