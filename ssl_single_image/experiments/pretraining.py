@@ -23,7 +23,7 @@ from ssl_single_image.experiments import configs, online
 from ssl_single_image.experiments.results import Run
 from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.runs import checkpoint, progress, workdir
+from ssl_single_image.runs import checkpoint, progress, rescue, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import Batch, Objective, PyTree, State
 
@@ -112,6 +112,7 @@ def claim_run(
     Raises:
       InputError: it holds a run of another config, or one that is longer already.
     """
+    rescue.set_aside(folder)
     found = checkpoint.recorded(folder)
     step, before = found or (0, None)
     if record["steps"] < step:

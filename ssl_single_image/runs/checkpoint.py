@@ -173,13 +173,24 @@ def read_meta(place: Path) -> dict[str, Any]:
     return known
 
 
-def restore_item(folder: Path, item: str, target: PyTree, meta: Mapping[str, Any]) -> PyTree:
+def verify(folder: Path) -> None:
+    """Reads all of the checkpoint in `folder`, as resuming and probing would.
+
+    Raises:
+      InputError: a part of it is missing or damaged; one of before there were checksums may be so unnoticed.
+    """
+    meta = read_meta(folder)
+    for item in {"state", "encoder", *meta["sha256"]} - {"meta"}:
+        restore_item(folder, item, None, meta)
+
+
+def restore_item(folder: Path, item: str, target: PyTree | None, meta: Mapping[str, Any]) -> PyTree:
     """Reads one item of the checkpoint in `folder`.
 
     Args:
       folder: of the checkpoint.
       item: its name.
-      target: the shapes and dtypes that are wanted.
+      target: the shapes and dtypes that are wanted; None: those that are stored.
       meta: of the checkpoint, with its checksums; older checkpoints have none.
 
     Raises:
@@ -191,6 +202,7 @@ def restore_item(folder: Path, item: str, target: PyTree, meta: Mapping[str, Any
     handler = ocp.StandardCheckpointHandler()
     try:
         stored = handler.metadata(place).tree
+        target = stored if target is None else target
         difference = _difference(stored, target)
         if difference:
             raise InputError(f"checkpoint {place}: of another architecture: {difference}")
