@@ -144,3 +144,12 @@ def test_messages_that_the_guide_explains_are_those_of_the_program(message: str)
     text = "".join(path.read_text() for path in sources)
     assert message in guide.partition("## Failures users hit")[2]
     assert message in text
+
+
+def test_tests_that_documents_name_are_there() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named) >= 10
+    for file, test in named:
+        (path,) = (ROOT / "tests").rglob(file)
+        assert f"def {test}(" in path.read_text(), f"{file}::{test}"
