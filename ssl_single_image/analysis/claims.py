@@ -20,12 +20,6 @@ METHODS = {
     "BiGAN's discriminator": "bigan-{}#discriminator",
 }
 """Method -> key of its line, with a place for what it was trained on."""
-UNTRAINED = {
-    "RotNet": ("random", "random-rotnet"),
-    "DeepCluster": ("random", "random-deepcluster"),
-    "BiGAN's discriminator": ("random-leaky", "random-bigan"),
-}
-"""Method -> keys of untrained networks of the same spec; a study has one of them."""
 EQUAL = 2.0
 """Points within which two rows count as equally good."""
 CLOSE = 3.0
@@ -131,6 +125,13 @@ def _above(score: Score | None, bound: float = 0.0) -> str:
     return HOLDS if score.low > bound else DOES_NOT if score.high < bound else UNTOLD
 
 
+def _apart(one: Score | None, other: Score | None) -> str:
+    """HOLDS where the whole interval of one lies above that of the other, DOES_NOT where it lies below."""
+    if one is None or other is None:
+        return UNTOLD
+    return HOLDS if one.low > other.high else DOES_NOT if one.high < other.low else UNTOLD
+
+
 def _part(line: Line | None, places: slice) -> Score | None:
     """The mean of a range of a line's layers, by depth."""
     scores = list(line.layers.values())[places] if line is not None else []
@@ -171,13 +172,12 @@ def _each_method(
 
 
 @_each_method
-def _beats_untrained(lines: Lines, method: str, key: str) -> Iterator[Compared]:
+def _beats_untrained(lines: Lines, _: str, key: str) -> Iterator[Compared]:
     line = _of(lines, key, "b-long") or _of(lines, key, "b")
-    untrained = next((lines[name] for name in UNTRAINED[method] if name in lines), None)
+    untrained = lines.get(line.untrained) if line else None
     for place in range(1, 4):
-        layer = slice(place, place + 1)
-        score = _less(_part(line, layer), _part(untrained, layer))
-        yield f"conv{place + 1}: one image less untrained", score, _above(score)
+        one, other = (_part(of, slice(place, place + 1)) for of in (line, untrained))
+        yield f"conv{place + 1}: one image less untrained", _less(one, other), _apart(one, other)
 
 
 @_each_method

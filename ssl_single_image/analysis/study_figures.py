@@ -11,14 +11,15 @@ from ssl_single_image.analysis.colours import COLOURS
 from ssl_single_image.analysis.figures import CHANCE, MARKERS, png, tidy
 from ssl_single_image.analysis.study_lines import Line
 
-BOUNDS = {"untrained": "--", "supervised": ":"}
-"""Methods that every panel shows -> style of their line."""
+SUPERVISED = "supervised"
+"""The method that every panel shows, where it has as many layers."""
 PANEL = 3.4
 """Inches that a panel is wide."""
 
 
 def headline(lines: Sequence[Line]) -> bytes:
-    """Accuracy against depth as a PNG: bars are intervals, untrained and supervised networks are grey.
+    """Accuracy against depth as a PNG: bars are intervals, and grey lines are the supervised network and the untrained
+    one of the panel's architecture.
 
     Args:
       lines: of one table; those without layers are left out.
@@ -29,17 +30,23 @@ def headline(lines: Sequence[Line]) -> bytes:
 def headline_figure(lines: Sequence[Line]) -> Figure:
     """`headline` before it is a file."""
     shown = [line for line in lines if line.layers]
-    bounds = [line for line in shown if line.method in BOUNDS]
+    by_key = {line.key: line for line in shown}
     methods: dict[str, list[Line]] = {}
     for line in shown:
-        if line not in bounds and line.views:
+        if line.method != SUPERVISED and line.views:
             methods.setdefault(line.title, []).append(line)
     colours = {
-        name: number for number, name in enumerate(dict.fromkeys(line.images for line in shown if line.views))
+        name: number
+        for number, name in enumerate(
+            dict.fromkeys(line.images for of_method in methods.values() for line in of_method)
+        )
     }
     figure = Figure(figsize=(max(2, len(methods)) * PANEL, 3.6), layout="constrained")
     panels = figure.subplots(1, max(1, len(methods)), sharey=True, squeeze=False)[0]
     for axes, (title, of_method) in zip(panels, methods.items(), strict=False):
+        untrained = by_key.get(of_method[0].untrained)
+        bounds = [("--", "untrained", untrained)] if untrained else []
+        bounds += [(":", line.method, line) for line in shown if line.method == SUPERVISED]
         _draw(axes, title, of_method, bounds, colours)
     panels[0].set_ylabel("top-1 accuracy, %")
     handles = {
@@ -54,12 +61,16 @@ def headline_figure(lines: Sequence[Line]) -> Figure:
 
 
 def _draw(
-    axes: Axes, title: str, lines: Sequence[Line], bounds: Sequence[Line], colours: Mapping[str, int]
+    axes: Axes,
+    title: str,
+    lines: Sequence[Line],
+    bounds: Sequence[tuple[str, str, Line]],
+    colours: Mapping[str, int],
 ) -> None:
-    for line in bounds:
+    for style, label, line in bounds:
         if len(line.layers) == len(lines[0].layers):
             values = [score.value for score in line.layers.values()]
-            axes.plot(range(len(values)), values, BOUNDS[line.method], color=CHANCE, label=line.method)
+            axes.plot(range(len(values)), values, style, color=CHANCE, label=label)
     for line in lines:
         number = colours[line.images]
         scores = list(line.layers.values())

@@ -58,6 +58,7 @@ class Line:
       views: images that passed through the encoder in training.
       layers: layer -> score, by depth; empty where it was not probed.
       finetuned: accuracy of a network trained behind its first layers; None where there is none.
+      untrained: key of the line of the untrained network of its architecture; "" for none.
     """
 
     row: str
@@ -70,6 +71,7 @@ class Line:
     views: int
     layers: Mapping[str, Score]
     finetuned: Score | None = None
+    untrained: str = ""
 
     @property
     def key(self) -> str:

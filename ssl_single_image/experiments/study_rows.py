@@ -15,19 +15,19 @@ from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
 Methods = Mapping[str, Mapping[str, Any]]
 """Name of a method -> what all its rows share."""
 AT_32: Methods = {
-    "rotnet": {"method": "RotNet", "pretrain": "rotnet"},
-    "deepcluster": {"method": "DeepCluster", "pretrain": "deepcluster"},
+    "rotnet": {"method": "RotNet", "pretrain": "rotnet", "untrained": ("random",)},
+    "deepcluster": {"method": "DeepCluster", "pretrain": "deepcluster", "untrained": ("random",)},
     "bigan": {
         "method": "BiGAN",
         "pretrain": "bigan",
         "encoders": ("discriminator", ""),
+        "untrained": ("random-leaky", "random-dcgan"),
         "frozen": "discriminator",
     },
 }
 AT_224: Methods = {
-    "rotnet": {"method": "RotNet", "pretrain": "rotnet:preset=imagenet224"},
-    "deepcluster": {"method": "DeepCluster", "pretrain": "deepcluster:preset=imagenet224"},
-    "bigan": {"method": "BiGAN", "pretrain": "bigan:preset=imagenet224"},
+    name: {"method": method, "pretrain": f"{name}:preset=imagenet224", "untrained": (f"random-{name}",)}
+    for name, method in {"rotnet": "RotNet", "deepcluster": "DeepCluster", "bigan": "BiGAN"}.items()
 }
 IMAGES = {
     "a": "image A",

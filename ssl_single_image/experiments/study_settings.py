@@ -39,6 +39,7 @@ class RowSpec(Section):
       views: images that pass through the encoder in training, before the budget scales it; 0: as the config says.
       reference: an encoder that needs no training. {source} and {seed} stand for the row's.
       encoders: names of the run's encoders that are measured; "" is the main one.
+      untrained: for each of `encoders`, the row of the untrained network of its architecture; () where there is none.
       frozen: the name of the encoder whose first layers `finetune` freezes.
       seeds: how often it is trained, with seeds from 0 on.
       stages: what is measured of it.
@@ -61,6 +62,7 @@ class RowSpec(Section):
     views: Annotated[int, Within(0)] = 0
     reference: str = ""
     encoders: tuple[str, ...] = ("",)
+    untrained: tuple[str, ...] = ()
     frozen: str = ""
     seeds: Annotated[int, Within(1)] = 1
     stages: Annotated[tuple[str, ...], OneOf(*STAGES[1:])] = ("probe",)
@@ -74,6 +76,10 @@ class RowSpec(Section):
             raise InputError(f"rows: {self.name} must have either pretrain or reference")
         if not isinstance(self.fields, Mapping):
             raise InputError(f"rows: fields of {self.name} must be a mapping, not {self.fields!r}")
+        if self.untrained and len(self.untrained) != len(self.encoders):
+            raise InputError(
+                f"rows: {self.name} has {len(self.encoders)} encoders, so untrained must be as many rows"
+            )
         if self.compared and "analyse" not in self.stages:
             raise InputError(
                 f"rows: {self.name} is compared with others, but analyse is not among its stages"

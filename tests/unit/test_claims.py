@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from ssl_single_image.analysis import claims, study_figures, study_lines
@@ -21,6 +22,7 @@ def line(
     layers = {f"conv{number}": Score(value, half) for number, value in enumerate(top1, 1)}
     behind = None if finetuned is None else Score(finetuned, half)
     usual = {"method": row, "images": "image B", "tables": ("headline",), "seeds": 1, "crops": 8, "views": 32}
+    usual["untrained"] = "random-leaky" if row.startswith("bigan") else "random"
     return Line(row, encoder, layers=layers, finetuned=behind, **{**usual, **fields})  # type: ignore[arg-type]
 
 
@@ -42,8 +44,8 @@ def test_without_rows_nothing_can_be_told() -> None:
 
 
 def test_intervals_decide_and_not_values() -> None:
-    """Differences of two intervals of ±1 have ±1.41."""
-    above, near, below = (60, 62, 62, 62, 60), (60, 62, 62, 61.3, 60), (60, 62, 62, 58.5, 60)
+    """Of ±1 each, around 60 and the given values."""
+    above, near, below = (60, 62.1, 63, 64, 60), (60, 63, 63, 61.9, 60), (60, 63, 63, 57.9, 60)
     assert verdict("one image", *UNTRAINED, *methods("b", above)) == HOLDS
     assert verdict("one image", *UNTRAINED, *methods("b", near)) == UNTOLD
     assert verdict("one image", *UNTRAINED, *methods("b", below)) == DOES_NOT
@@ -106,11 +108,11 @@ def test_a_photograph_is_compared_with_the_best_of_all_made_images() -> None:
 
 
 def test_the_page_of_claims_shows_numbers_and_commands() -> None:
-    judged = claims.judge([*UNTRAINED, *methods("b", (60, 62, 62, 62, 60))])
+    judged = claims.judge([*UNTRAINED, *methods("b", (60, 62.5, 62.5, 62.5, 60))])
     text = claims.markdown(judged, lambda rows: f"study --rows='{','.join(rows)}'")
     assert text.count("```bash\nstudy --rows='") == len(claims.CLAIMS)
     assert "**Holds.** It holds where each of conv2 to conv4" in text
-    assert f"+2.0 ±{math.sqrt(2):.1f}" in text
+    assert f"+2.5 ±{math.sqrt(2):.1f}" in text
     assert "row missing" in text
 
 
@@ -162,9 +164,15 @@ def test_the_figure_has_a_panel_for_each_method() -> None:
         line("rotnet-b", (60, 63, 62), method="RotNet"),
         line("rotnet-a", (61, 64, 62), method="RotNet", images="image A"),
         line("bigan-b#discriminator", (61, 64, 62), method="BiGAN"),
+        line("random-leaky", (58, 58, 58), method="untrained, as D", views=0),
     ]
     figure = study_figures.headline_figure(shown)
     assert [axes.get_title() for axes in figure.axes] == ["RotNet", "BiGAN, discriminator"]
+    grey = [
+        next(np.asarray(one.get_ydata()).tolist() for one in axes.lines if one.get_label() == "untrained")
+        for axes in figure.axes
+    ]
+    assert grey == [[60, 60, 60], [58, 58, 58]]  # each of its own architecture
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
     assert labels == {"untrained", "image B", "image A"}
     assert study_figures.headline(shown)[:4] == b"\x89PNG"

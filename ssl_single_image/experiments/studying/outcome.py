@@ -60,9 +60,9 @@ def _line(
     behind: study_lines.Score | None,
 ) -> Line:
     row = unit.row
-    return Line(
-        row.name, encoder, row.method, row.images, row.tables, seeds, unit.crops, unit.views, layers, behind
-    )
+    untrained = dict(zip(row.encoders, row.untrained, strict=False)).get(encoder, "")
+    seen = (seeds, unit.crops, unit.views)
+    return Line(row.name, encoder, row.method, row.images, row.tables, *seen, layers, behind, untrained)
 
 
 def _results(place: Path, units: Sequence[Unit], stage: str) -> dict[str, dict[str, Any]]:
@@ -87,6 +87,7 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
     if lines:
         verdicts = claims.judge(lines)
     by_table = {name: [line for line in lines if name in line.tables] for name in TABLES}
+    by_table["frozen"] = [line for line in by_table["frozen"] if line.finetuned is not None]
     by_table = {name: found for name, found in by_table.items() if found}
     for_rows = _command(command)
     files: dict[str, str | bytes] = {
@@ -111,7 +112,8 @@ def setting(study: StudyConfig) -> str:
     budget = "" if study.budget == 1 else f" Every training has {study.budget:g} of its planned steps."
     return (
         "Accuracy in percent of linear classifiers on frozen layers, on the test images of the labelled set. The last"
-        f" checkpoint of each row is measured. {study_lines.HALF}{budget}"
+        " checkpoint of each row is measured. Within a table, a method has seen equally many crops in all of its rows;"
+        f" methods differ, as the columns say. {study_lines.HALF}{budget}"
     )
 
 
