@@ -87,6 +87,10 @@ def _pretrain(add: Adder) -> None:
     add.devices()
     trace = "START:STOP: steps of which WORKDIR/profile gets a trace, for TensorBoard and Perfetto."
     add.text("profile", "", trace)
+    dry = (
+        "Check config, inputs, workdir and memory, compile the step, say what would be done, and do nothing."
+    )
+    add.switch("dry_run", False, dry)
     add.print_config()
     add.required("workdir")
 

@@ -11,6 +11,7 @@ from ssl_single_image.errors import InputError
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     from ssl_single_image.experiments import configs
+    from ssl_single_image.experiments.preflight import preflight
     from ssl_single_image.experiments.pretraining import pretrain
     from ssl_single_image.parallel import distributed
 
@@ -20,6 +21,9 @@ def main(args: flags.FlagValues) -> None:
         print(listing.whole(configs.read("pretrain", args.config).resolved()))
         return
     distributed.initialize()
+    if args.dry_run:
+        print(preflight(args.config, args.workdir, devices=args.devices))
+        return
     pretrain(args.config, args.workdir, devices=args.devices, profile=profile)
 
 

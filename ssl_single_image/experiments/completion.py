@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, finetuning, pretraining, probing
 from ssl_single_image.experiments.studying.state import RESULTS
 from ssl_single_image.runs import checkpoint, workdir
@@ -63,7 +62,4 @@ def _compare(kind: str, folder: Path, before: dict[str, Any], record: dict[str, 
     now = json.loads(json.dumps(record))
     changed = workdir.differences(configs.completed(kind, before), now, free)
     if changed:
-        listed = "; ".join(
-            f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items()
-        )
-        raise InputError(f"workdir {folder}: holds a run of another config: {listed}")
+        workdir.refuse(folder, changed)

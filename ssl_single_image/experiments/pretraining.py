@@ -67,8 +67,57 @@ def pretrain(
       InputError: a bad field, a source that can't be read, or a folder that holds another run.
       Halted: the loss diverged, or a signal stopped the run; what is saved can be resumed.
     """
+    made = prepare(config, devices)
+    place, settings = Path(os.path.expanduser(folder)), made.settings
+    quick = online.QuickProbe(settings) if settings.probe_every else None
+    with workdir.held(place, lambda: claim_run(place, made.record)):
+        loop.train(
+            made.objective,
+            settings,
+            made.data,
+            seed=settings.seed,
+            workdir=place,
+            config=made.record,
+            schedule=settings.schedule,
+            devices=made.devices,
+            draw=_drawing(made.objective, made.data.example, settings.seed),
+            probe=quick,
+            started=lambda: _draw_crops(settings, place, made.shown, made.data.example),
+            profile=profile,
+        )
+    logging.info("complete: %d steps in %s", settings.steps, place)
+    return Run(place)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """All that a run needs, checked, before anything is written.
+
+    Attributes:
+      settings: its config.
+      devices: those that it uses.
+      objective: what is trained.
+      data: its inputs.
+      shown: source images that a sheet shows.
+      record: its config and where its inputs come from, JSON-able.
+    """
+
+    settings: PretrainConfig
+    devices: list[jax.Device]
+    objective: Objective
+    data: loop.Data
+    shown: list[images.SourceImage]
+    record: dict[str, Any]
+
+
+def prepare(config: Any, devices: int = 0) -> Prepared:
+    """Reads a config and its inputs; the arguments are those of `pretrain`.
+
+    Raises:
+      InputError: a bad field, a source that can't be read, or a batch that can't be split over the devices.
+    """
     settings: PretrainConfig = configs.read("pretrain", config).resolved()
-    place, used = Path(os.path.expanduser(folder)), choose_devices(devices)
+    used = choose_devices(devices)
     parallel.local_batch_size(settings.batch_size, used)
     shown: list[images.SourceImage] = []
     if settings.entry.labelled:
@@ -77,25 +126,7 @@ def pretrain(
         data, shown, origin = _source_images(settings)
         classes = 0
     objective = settings.entry.make(settings.setup(classes))
-    record = settings.to_config() | {"inputs": origin}
-    quick = online.QuickProbe(settings) if settings.probe_every else None
-    with workdir.held(place, lambda: claim_run(place, record)):
-        loop.train(
-            objective,
-            settings,
-            data,
-            seed=settings.seed,
-            workdir=place,
-            config=record,
-            schedule=settings.schedule,
-            devices=used,
-            draw=_drawing(objective, data.example, settings.seed),
-            probe=quick,
-            started=lambda: _draw_crops(settings, place, shown, data.example),
-            profile=profile,
-        )
-    logging.info("complete: %d steps in %s", settings.steps, place)
-    return Run(place)
+    return Prepared(settings, used, objective, data, shown, settings.to_config() | {"inputs": origin})
 
 
 def claim_run(

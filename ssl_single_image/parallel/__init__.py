@@ -6,6 +6,7 @@ from ssl_single_image.parallel.compile import (
     compile_evaluate,
     compile_step,
     local_batch_size,
+    memory,
     operations,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "compile_evaluate",
     "compile_step",
     "local_batch_size",
+    "memory",
     "operations",
 ]

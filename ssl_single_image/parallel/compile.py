@@ -70,6 +70,16 @@ def operations(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> fl
     return costs.get("flops") or None
 
 
+def memory(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> int:
+    """Bytes that one device holds during a call: arguments, results and what is between them, as XLA has planned it.
+
+    The program is compiled for it. Arguments may be shapes and dtypes, as from `jax.eval_shape`.
+    """
+    sizes = cast(Any, compiled).lower(*arguments).compile().memory_analysis()
+    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
+    return int(held - sizes.alias_size_in_bytes)
+
+
 def local_batch_size(batch_size: int, devices: Sequence[jax.Device] | None = None) -> int:
     """This process's part of a global batch.
 

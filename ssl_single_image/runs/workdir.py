@@ -11,7 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import filelock
 from absl import logging
@@ -185,15 +185,38 @@ def claim(
     )
     changed = differences(complete(before), json.loads(json.dumps(config)), [*free, ENVIRONMENT])
     if changed:
-        listed = "; ".join(
-            f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items()
-        )
         if results:
-            raise InputError(f"workdir {workdir} holds a run of another config: {listed}")
-        logging.warning("workdir %s: replaces an attempt without results (%s)", workdir, listed)
+            refuse(workdir, changed)
+        logging.warning("workdir %s: replaces an attempt without results (%s)", workdir, _listed(changed))
         for old in [old for pattern in leavings for old in workdir.glob(pattern)]:
             shutil.rmtree(old) if old.is_dir() else old.unlink()
     write_whole(path, json.dumps(config | {ENVIRONMENT: environment.describe()}, indent=2) + "\n")
+
+
+def refuse(workdir: Path, changed: Mapping[str, tuple[Any, Any]]) -> NoReturn:
+    """Refuses a folder whose run has another config.
+
+    Raises:
+      InputError: always; names the fields that differ.
+    """
+    raise InputError(f"workdir {workdir} holds a run of another config: {_listed(changed)}")
+
+
+def _listed(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    return "; ".join(f"{name} was {json.dumps(a)}, is {json.dumps(b)}" for name, (a, b) in changed.items())
+
+
+def check_place(folder: Path, what: str = "workdir") -> None:
+    """What `make` checks, without making anything.
+
+    Raises:
+      InputError: a file is in the way, or the place can't be written to.
+    """
+    there = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+    if not there.is_dir():
+        raise InputError(f"{what} {folder}: can't be written to: {there} is a file")
+    if not os.access(there, os.W_OK):
+        raise InputError(f"{what} {folder}: can't be written to: permission denied")
 
 
 def read(workdir: Path, name: str = CONFIG) -> dict[str, Any]:
