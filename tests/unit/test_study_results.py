@@ -89,6 +89,9 @@ def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path
     left = [unit.name for unit, stages in studying.planned(study, kept) if stages]
     assert left == ["broken-0"]
     assert outcome.gather(kept, plan.units(study)) == outcome.gather(place, plan.units(study))
+    outcome.write(kept, study, plan.units(study), "study")
+    page = outcome.page(kept, plan.units(study))
+    assert "rotnet-b" in Path(page).read_text()
 
 
 def test_a_plan_says_what_is_left_and_by_whose_clock(finished: Any) -> None:

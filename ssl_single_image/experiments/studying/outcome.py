@@ -16,7 +16,7 @@ from ssl_single_image.experiments.results import Page
 from ssl_single_image.experiments.study_settings import TABLES, RowSpec, StudyConfig
 from ssl_single_image.experiments.studying import state
 from ssl_single_image.experiments.studying.plan import Unit
-from ssl_single_image.runs import workdir
+from ssl_single_image.runs import checkpoint, workdir
 
 PAGE, CLAIMS, CSV, REPORT = "study.md", "claims.md", "lines.csv", "report"
 SHOWN = "headline"
@@ -202,7 +202,8 @@ def page(place: Path, every: Sequence[Unit]) -> Page:
         record = state.read(place, unit)
         folders += [unit.folder(place, stage) for stage in unit.measured if stage in record.recipes]
         run = unit.folder(place, "pretrain")
-        if record.state == state.DONE and unit.row.pretrain and unit.seed == 0 and _shown(unit.row):
+        saved = checkpoint.finished(run / checkpoint.CHECKPOINTS)  # there are none where small files were kept alone
+        if record.state == state.DONE and saved and unit.seed == 0 and _shown(unit.row):
             folders.append(run)
     return report(folders, place / REPORT)
 
