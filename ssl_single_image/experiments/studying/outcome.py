@@ -202,9 +202,8 @@ def page(place: Path, every: Sequence[Unit]) -> Page:
         record = state.read(place, unit)
         folders += [unit.folder(place, stage) for stage in unit.measured if stage in record.recipes]
         run = unit.folder(place, "pretrain")
-        saved = checkpoint.finished(
-            run / checkpoint.CHECKPOINTS
-        )  # there are none where small files were kept alone
+        # Where small files alone were kept, there are no checkpoints, and the run has nothing to show.
+        saved = checkpoint.finished(run / checkpoint.CHECKPOINTS)
         if record.state == state.DONE and saved and unit.seed == 0 and _shown(unit.row):
             folders.append(run)
     return report(folders, place / REPORT)
