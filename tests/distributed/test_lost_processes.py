@@ -71,7 +71,7 @@ def test_a_signal_to_one_process_stops_both_before_the_next_log(tmp_path: Path) 
     output = tmp_path / "output"
     with joined(tmp_path / "run", output, steps) as launcher:
         os.kill(process(launcher, 1), signal.SIGTERM)
-        assert launcher.wait(60) == 128 + signal.SIGTERM
+        assert launcher.wait(180) == 128 + signal.SIGTERM
     told = output.read_text(errors="replace")
     (step,) = checkpoint.finished(tmp_path / "run" / "checkpoints")
     assert told.count(f"stopped by SIGTERM; the state of step {step} is saved") == 2
@@ -85,7 +85,7 @@ def test_a_killed_process_ends_the_other(tmp_path: Path, victim: int) -> None:
     ) as launcher:
         wait_until(lambda: checkpoint.finished(tmp_path / "run" / "checkpoints"), output, 60)
         os.kill(process(launcher, victim), signal.SIGKILL)
-        assert launcher.wait(60) == 128 + signal.SIGKILL  # that of the first to fail
+        assert launcher.wait(180) == 128 + signal.SIGKILL  # that of the first to fail
     assert output.read_text(errors="replace").count(LOST) == 1
     step = checkpoint.finished(tmp_path / "run" / "checkpoints")[-1]
     words = run_cli.pretrain_command(
@@ -104,5 +104,5 @@ def test_a_silent_process_counts_as_lost(tmp_path: Path) -> None:
         os.kill(silent, signal.SIGSTOP)
         wait_until(lambda: output.read_text(errors="replace").count(LOST) == 1, output, 5 * BEAT)
         os.kill(silent, signal.SIGCONT)
-        assert launcher.wait(60) == 1
+        assert launcher.wait(180) == 1
     assert output.read_text(errors="replace").count(LOST) == 2
