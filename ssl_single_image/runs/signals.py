@@ -29,7 +29,7 @@ class StopRequest:
         self._calls, self._next = 0, 1
         self._asked = (0, time.monotonic())
 
-    def agreed(self) -> bool:
+    def agreed(self, result: Any = None) -> bool:
         """Whether to stop; called after every call of the compiled step, by every process.
 
         It is the same answer in every process. They ask each other, a collective, about every `ASK` seconds: the
@@ -40,6 +40,7 @@ class StopRequest:
         self._calls += 1
         if self._calls < self._next:
             return False
+        jax.block_until_ready(result)  # a step's collectives and this one must not run in two orders
         (calls, since), self._asked = self._asked, (self._calls, time.monotonic())
         seconds = max(self._asked[1] - since, 1e-6)
         until = max(1, int((self._calls - calls) / seconds * ASK))
