@@ -28,8 +28,6 @@ SILENCE = "SSL_PEER_TIMEOUT"
 _LONGEST = 1000  # bytes of an error that are told to other processes
 MARGIN = 60
 """Seconds after which JAX gives up waiting later than this program."""
-PARTING = 30
-"""Seconds that a process which ends waits for the others to end."""
 LOST = (
     "another process of this run has ended or can't be reached, so this one ends too; what it said last stands above."
     " What is saved can be resumed: start all processes again"
@@ -173,11 +171,10 @@ def _join(failed: str, within: float | None = None, **arguments: Any) -> None:
         except (RuntimeError, ValueError) as error:
             errors.append(error)
 
-    try:
-        silence = int(os.environ.get(SILENCE, "60"))
-    except ValueError as error:
-        raise InputError(f"{SILENCE}={os.environ[SILENCE]}: must be a whole number of seconds") from error
-    arguments |= {"heartbeat_timeout_seconds": silence, "shutdown_timeout_seconds": PARTING}
+    silence = os.environ.get(SILENCE, "60")
+    if not silence.isdecimal() or not int(silence):
+        raise InputError(f"{SILENCE}={silence}: must be a whole number of seconds, at least 1")
+    arguments["heartbeat_timeout_seconds"] = int(silence)
     thread = threading.Thread(target=join, daemon=True)
     thread.start()
     thread.join(within)

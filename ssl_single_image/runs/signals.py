@@ -29,7 +29,7 @@ class StopRequest:
         self._calls, self._next = 0, 1
         self._asked = (0, time.monotonic())
 
-    def agreed(self, result: Any = None) -> bool:
+    def agreed(self) -> bool:
         """Whether to stop; called after every call of the compiled step, by every process.
 
         It is the same answer in every process. They ask each other, a collective, about every `ASK` seconds: the
@@ -40,15 +40,15 @@ class StopRequest:
         self._calls += 1
         if self._calls < self._next:
             return False
-        jax.block_until_ready(result)  # a step's collectives and this one must not run in two orders
         (calls, since), self._asked = self._asked, (self._calls, time.monotonic())
         seconds = max(self._asked[1] - since, 1e-6)
         until = max(1, int((self._calls - calls) / seconds * ASK))
         told = multihost_utils.process_allgather(np.array([self.number or 0, until], np.int32))
         self._next = self._calls + int(told[:, 1].min())
-        if told[:, 0].max():
-            self.number = int(told[:, 0].max())
-        return self.number is not None
+        # What was told decides: a signal may have come since, which the others do not know of yet.
+        if number := int(told[:, 0].max()):
+            self.number = number
+        return bool(number)
 
 
 class Stopped(Halted):

@@ -169,7 +169,7 @@ class _Run:
                 last = step == plan.steps
                 log, save = _due(step, plan.log_every) or last, _due(step, plan.checkpoint_every) or last
                 evaluate = plan.eval_every and (_due(step, plan.eval_every) or last)
-                stopping = stop.agreed(metrics)
+                stopping = stop.agreed()
                 probe = plan.probe_every and (_due(step, plan.probe_every) or last)
                 if log or save or evaluate or probe or stopping:
                     values = self._log(step, total, bar)

@@ -104,9 +104,8 @@ class Watchdog:
         """A step has ended; the next one is awaited."""
         now = time.monotonic()
         if self._seconds and now - self._told >= self.EVERY:
-            with contextlib.suppress(
-                ValueError, AttributeError
-            ):  # stderr is not a file, as in some notebooks
+            # In some notebooks stderr is not a file.
+            with contextlib.suppress(ValueError, AttributeError):
                 faulthandler.dump_traceback_later(self._seconds, repeat=True)
             self._told = now
 

@@ -34,6 +34,11 @@ PROCESSES = {"SSL_NUM_PROCESSES": "2", "SSL_PROCESS_ID": "1", "JAX_COORDINATOR_A
         (PROCESSES | {"JAX_COORDINATOR_ADDRESS": "here"}, "JAX_COORDINATOR_ADDRESS=here: must be HOST:PORT"),
         (PROCESSES | {"SSL_COORDINATOR_TIMEOUT": "1"}, "did not answer in 1 s"),
         (
+            {"SSL_DISTRIBUTED": "auto", "SSL_PEER_TIMEOUT": "soon"},
+            "SSL_PEER_TIMEOUT=soon: must be a whole number",
+        ),
+        ({"SSL_DISTRIBUTED": "auto", "SSL_PEER_TIMEOUT": "0"}, "SSL_PEER_TIMEOUT=0: must be a whole number"),
+        (
             PROCESSES | {"SSL_PROCESS_ID": "0", "JAX_COORDINATOR_ADDRESS": "127.0.0.1:0"},
             "must be HOST:PORT",
         ),
