@@ -168,8 +168,10 @@ def cli() -> list[str]:
 
 
 def submissions(args: flags.FlagValues, place: Path, left: Sequence[Point]) -> list[list[str]]:
-    """The calls of sbatch; an array reads its commands from a file that is named by what it holds, so that a later call
-    does not change it while the array waits."""
+    """The calls of sbatch.
+
+    An array reads its commands from a file. It is named by what it holds, so a later call can't change it.
+    """
     begin, script = ["sbatch", *shlex.split(args.sbatch)], str(HERE / "slurm.sbatch")
     if args.on == "slurm":
         return [[*begin, f"--job-name={point.name}", script, *point.words] for point in left]
