@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
@@ -11,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ssl_single_image.parallel.shards import Shards
 from ssl_single_image.types import InputError, Metrics, PyTree, State, Step
 
 AXIS = "batch"
@@ -18,6 +18,7 @@ AXIS = "batch"
 CompiledStep = Callable[[State, jax.Array, PyTree], tuple[State, Metrics]]
 CompiledEvaluate = Callable[[State, jax.Array, PyTree], Metrics]
 Result = TypeVar("Result")
+Part = TypeVar("Part")
 
 
 def compile_step(
@@ -31,7 +32,8 @@ def compile_step(
     Args:
       step: a pure step, see `types.Step`.
       split_inputs: True: leaves of `inputs` are this process's (B, ...) part of the global batch, split over
-        its devices along the first axis. False: every device gets all of `inputs` (an atlas).
+        its devices along the first axis; or a `Shards`, which is divided already. False: every device gets all of
+        `inputs` (an atlas).
       steps_per_call: steps taken by one call with the same inputs, by `lax.scan`.
       devices: those to use; default: all, of every process.
     """
@@ -62,6 +64,39 @@ def compile_evaluate(
         return evaluate(state, key, inputs, axis_name=axis_name)
 
     return _compile(measure, split_inputs, devices, donate=False)
+
+
+def hold(make: Callable[[], Part], *, devices: Sequence[jax.Device] | None = None) -> Shards[Part]:
+    """What `make` builds on every device: its share (n, ...) of something, before it is filled."""
+    devices = jax.devices() if devices is None else list(devices)
+    if len(devices) == 1:
+        return Shards(jax.jit(make)())
+    built = jax.pmap(lambda _: make(), AXIS, devices=devices)
+    return Shards(built(jnp.arange(len(_local(devices)))))
+
+
+def compile_fill(
+    fill: Callable[..., Part], *, devices: Sequence[jax.Device] | None = None
+) -> Callable[[Shards[Part], PyTree, PyTree], Shards[Part]]:
+    """Compiles (shards, common, inputs) -> shards, from `fill(part, common, inputs)` of each device.
+
+    The shards are donated. Every device gets all of `common`, and its part of `inputs` as with `split_inputs`.
+    """
+
+    def filled(common: PyTree, part: Part, inputs: PyTree) -> Part:
+        return fill(part, common, inputs)
+
+    devices = jax.devices() if devices is None else list(devices)
+    if len(devices) == 1:
+        compiled, count = jax.jit(filled, donate_argnums=(1,)), 0
+    else:
+        compiled = jax.pmap(filled, AXIS, in_axes=(None, 0, 0), donate_argnums=(1,), devices=devices)
+        count = len(_local(devices))
+
+    def call(shards: Shards[Part], common: PyTree, inputs: PyTree) -> Shards[Part]:
+        return Shards(compiled(common, shards.parts, _split(inputs, count) if count else inputs))
+
+    return call
 
 
 def operations(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> float | None:
@@ -102,7 +137,12 @@ def _compile(
     devices = jax.devices() if devices is None else list(devices)
     donated = (0,) if donate else ()
     if len(devices) == 1:
-        return jax.jit(functools.partial(function, axis_name=None), donate_argnums=donated)
+
+        def alone(state: State, key: jax.Array, inputs: PyTree) -> Any:
+            held = inputs.parts if isinstance(inputs, Shards) else inputs
+            return function(state, key, held, axis_name=None)
+
+        return jax.jit(alone, donate_argnums=donated)
 
     def mapped(state: State, key: jax.Array, inputs: PyTree, _: jax.Array) -> Any:
         return function(state, key, inputs, axis_name=AXIS)
@@ -129,6 +169,12 @@ class _Mapped:
         return self.parallel.lower(*self._divided(*arguments))
 
     def _divided(self, state: State, key: jax.Array, inputs: PyTree) -> tuple[Any, ...]:
-        if self.split:
-            inputs = jax.tree.map(lambda x: x.reshape(self.count, -1, *x.shape[1:]), inputs)
+        if isinstance(inputs, Shards):
+            inputs = inputs.parts
+        elif self.split:
+            inputs = _split(inputs, self.count)
         return state, key, inputs, jnp.arange(self.count)
+
+
+def _split(inputs: PyTree, count: int) -> PyTree:
+    return jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), inputs)

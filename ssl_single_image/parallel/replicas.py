@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int32, Key, UInt32
+from jaxtyping import Array, Int32, Key, Shaped, UInt32
 
 from ssl_single_image.types import PyTree
 
@@ -38,12 +38,25 @@ def gather(values: PyTree, axis_name: str | None) -> PyTree:
     return values if axis_name is None else lax.all_gather(values, axis_name, tiled=True)
 
 
-def take(x: Float[Array, "n C"], indices: Int32[Array, " k"], axis_name: str | None) -> Float[Array, "k C"]:
-    """Rows by global index, replica * n + row: x (n, C), indices (k,) int32 -> (k, C), the same everywhere."""
+def take(x: Shaped[Array, "n ..."], indices: Int32[Array, " k"], axis_name: str | None) -> Array:
+    """Rows by global index, replica * n + row: x (n, ...), indices (k,) int32 -> (k, ...), the same everywhere."""
+    return total(_own(x, indices, axis_name), axis_name)
+
+
+def deal(x: Shaped[Array, "n ..."], indices: Int32[Array, " k"], axis_name: str | None) -> Array:
+    """As `take`, but each replica gets its part of the k rows alone, in order; their number divides k."""
+    rows = _own(x, indices, axis_name)
+    return rows if axis_name is None else lax.psum_scatter(rows, axis_name, tiled=True)
+
+
+def _own(x: jax.Array, indices: jax.Array, axis_name: str | None) -> jax.Array:
+    """(k, ...): the rows that this replica holds, and 0 in place of others."""
+    if axis_name is None:
+        return x.at[indices].get(mode="promise_in_bounds")
     local = indices - place(axis_name) * len(x)
     inside = (local >= 0) & (local < len(x))
     rows = x[jnp.clip(local, 0, len(x) - 1)]
-    return total(jnp.where(inside[:, None], rows, 0), axis_name)
+    return jnp.where(inside.reshape(-1, *[1] * (x.ndim - 1)), rows, jnp.zeros((), x.dtype))
 
 
 def positions(batch_size: int, axis_name: str | None) -> UInt32[Array, " B"]:

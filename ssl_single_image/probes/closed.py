@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Inputs(NamedTuple):
-    """The features that classifiers are made from, and those that they classify."""
+    """The features that classifiers are made from, and those that they classify: a replica's share of them."""
 
     train: cached.Cache
     test: cached.Cache
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
     """What a classifier on one layer answered.
 
     Attributes:
-      given: (S, R, N, ...), see `kinds.answer`; S settings, R repeats, and the N rows of the test cache.
+      given: (n, S, R, ...), see `kinds.answer`; the n rows of the share of test images, S settings, R repeats.
       chosen: name -> number, what it chose by itself.
     """
 
@@ -45,9 +45,14 @@ class Classify(Protocol):
     """Makes a classifier of one layer and answers with it; it is compiled for all layers at once."""
 
     def __call__(
-        self, train: linear.Labelled, test: linear.Labelled, key: jax.Array, statistics: linear.Moments
+        self,
+        train: linear.Labelled,
+        test: linear.Labelled,
+        key: jax.Array,
+        statistics: linear.Moments,
+        axis_name: str | None = None,
     ) -> Outcome:
-        """`train` and `test` are features as they were computed; `statistics` standardises them."""
+        """`train` and `test` are shares of features as they were computed; `statistics` standardises them."""
         ...
 
 
@@ -67,18 +72,21 @@ class Closed:
         self._settings, self._check = settings, check
 
         def all_layers(state: State, key: jax.Array, inputs: Inputs, *, axis_name: str | None) -> PyTree:
-            del axis_name  # every replica has all the images
-            return {
+            outcomes = {
                 layer: classify(
                     linear.Labelled(inputs.train.features[layer], inputs.train.label),
                     linear.Labelled(inputs.test.features[layer], inputs.test.label),
                     key,
                     linear.Moments(**state.batch_stats[layer]),
+                    axis_name,
                 )
                 for layer in setup.features
             }
+            given = {layer: one.given for layer, one in outcomes.items()}
+            given = cached.in_order(given, setup.batch_size, axis_name)
+            return {layer: one._replace(given=given[layer]) for layer, one in outcomes.items()}
 
-        self._classify = parallel.compile_evaluate(all_layers, split_inputs=False)
+        self._classify = parallel.compile_evaluate(all_layers, split_inputs=True)
         self._extractor = Extractor(plan, setup)
 
     def run(self, loaded: LoadedEncoder) -> Answers:
@@ -86,19 +94,18 @@ class Closed:
         if self._check:
             self._check(found)
         state, config = State(jnp.int32(0), {}, found.statistics, {}, {}), self._plan.config
+        inputs = parallel.Shards(Inputs(found.train.parts, found.test.parts))
         outcomes = [
-            jax.device_get(
-                self._classify(state, stream(seed, Stream.HEADS_DRAWS), Inputs(found.train, found.test))
-            )
+            jax.device_get(self._classify(state, stream(seed, Stream.HEADS_DRAWS), inputs))
             for seed in range(config.seed, config.seed + config.seeds)
         ]
         given = {
-            layer: np.concatenate([one[layer].given for one in outcomes], 1)[:, :, : len(found.label)]
+            layer: np.concatenate([one[layer].given for one in outcomes], 2)[: len(found.label)]
             for layer in self._setup.features
         }
         return Answers(
             {
-                setting: {layer: each[number] for layer, each in given.items()}
+                setting: {layer: np.moveaxis(each[:, number], 1, 0) for layer, each in given.items()}
                 for number, setting in enumerate(self._settings)
             },
             self._setup.features,

@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 
 
 class Extracted(NamedTuple):
-    """Features of all images, and their mean and variance over the training images as `batch_stats` holds them."""
+    """Features of all images.
 
-    train: cached.Cache
-    test: cached.Cache
+    Attributes:
+      train: of the training images, shared out over the devices.
+      test: of the test images, likewise.
+      statistics: mean and variance over the training images, as `batch_stats` holds them.
+      train_label: (images,) int32, or (images, classes) int8, without padding.
+      label: of the test images, likewise.
+    """
+
+    train: parallel.Shards[cached.Cache]
+    test: parallel.Shards[cached.Cache]
     statistics: PyTree
-
-    @property
-    def label(self) -> np.ndarray:
-        """Of the test images, without padding."""
-        label = np.asarray(self.test.label)
-        return label[labelling.is_image(label)]
+    train_label: np.ndarray
+    label: np.ndarray
 
 
 class Extractor:
@@ -40,8 +44,8 @@ class Extractor:
 
     def __init__(self, plan: ProbePlan, setup: linear.Setup):
         self._plan, self._setup = plan, setup
-        self._extract = parallel.compile_step(functools.partial(cached.extract, setup), split_inputs=True)
-        self._fit = parallel.compile_step(functools.partial(cached.fit_statistics, setup), split_inputs=False)
+        self._extract = parallel.compile_fill(functools.partial(cached.extract, setup))
+        self._fit = parallel.compile_step(functools.partial(cached.fit_statistics, setup), split_inputs=True)
 
     def run(self, loaded: LoadedEncoder) -> Extracted:
         """Features of one encoder.
@@ -50,22 +54,27 @@ class Extractor:
           InputError: those of a layer are not finite.
         """
         plan = self._plan
-        train = self._cache(loaded, plan.data.train, plan.train_images, "train")
-        test = self._cache(loaded, plan.data.test, plan.test_images, "test")
+        train, train_label = self._cache(loaded, plan.data.train, plan.train_images, "train")
+        test, label = self._cache(loaded, plan.data.test, plan.test_images, "test")
         empty = State(jnp.int32(0), {}, linear.no_statistics(self._setup), {}, {})
         statistics = self._fit(empty, unused(), train)[0].batch_stats
         for layer, stats in statistics.items():
             if not bool(jnp.isfinite(stats["var"]).all()):
                 raise InputError(f"checkpoint {loaded.name}: its features at {layer} are not finite")
-        return Extracted(train, test, statistics)
+        return Extracted(train, test, statistics, train_label, label)
 
-    def _cache(self, loaded: LoadedEncoder, split: Split, images: int, name: str) -> cached.Cache:
-        state = cached.empty_state(self._setup, loaded.encoder, images, self._plan.config.feature_dtype)
-        key = unused()
+    def _cache(
+        self, loaded: LoadedEncoder, split: Split, images: int, name: str
+    ) -> tuple[parallel.Shards[cached.Cache], np.ndarray]:
+        """Features of a split, and its labels."""
+        cache = cached.empty(self._setup, images, self._plan.config.feature_dtype)
+        encoder, labels = linear.variables(loaded.encoder), []
+        batches = one_pass(split, self._setup.batch_size, images, self._plan.config.seed)
         with progress_bar(images, f"{loaded.name}: features of {name} images") as bar:
-            for batch in one_pass(split, self._setup.batch_size, images, self._plan.config.seed):
-                state, _ = self._extract(state, key, own_part(batch))
-                jax.block_until_ready(state.step)
-                bar.update(int(labelling.is_image(batch.label).sum()))
+            for number, batch in enumerate(batches):
+                cache = self._extract(cache, (encoder, np.int32(number)), own_part(batch))
+                jax.block_until_ready(cache)
+                labels.append(batch.label[labelling.is_image(batch.label)])
+                bar.update(len(labels[-1]))
             progress.show(bar, {})
-        return state.extras["cache"]
+        return cache, np.concatenate(labels)

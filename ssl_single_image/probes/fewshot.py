@@ -17,7 +17,8 @@ from jax import lax
 from jaxtyping import Array, Int32
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.probes import linear
+from ssl_single_image.parallel import replicas
+from ssl_single_image.probes import cached, linear
 from ssl_single_image.probes.blocks import over_blocks
 from ssl_single_image.probes.closed import Closed, Outcome
 from ssl_single_image.probes.extraction import Extracted
@@ -75,8 +76,8 @@ def check(plan: ProbePlan) -> None:
 
 def enough(plan: ProbePlan, found: Extracted) -> None:
     """Refuses a class with fewer training images than labels are asked for."""
-    label, wanted = np.asarray(found.train.label), plan.config.options.shots[-1]
-    counts = np.bincount(label[label >= 0], minlength=len(plan.data.classes))
+    wanted = plan.config.options.shots[-1]
+    counts = np.bincount(found.train_label, minlength=len(plan.data.classes))
     if counts.min() < wanted:
         name = plan.data.classes[int(counts.argmin())]
         raise InputError(
@@ -92,17 +93,21 @@ def classify(
     test: linear.Labelled,
     key: jax.Array,
     statistics: linear.Moments,
+    axis_name: str | None = None,
 ) -> Outcome:
     """Classifiers of every number of labels and every draw; see `closed.Classify`."""
     shots = jnp.asarray(options.shots)
     kind = statistics.mean.dtype
+    labels = cached.in_order(train.label, setup.batch_size, axis_name)
 
     def one(number: jax.Array) -> jax.Array:
         count, draw_key = shots[number // options.draws], jax.random.fold_in(key, number % options.draws)
-        rows = drawn(draw_key, train.label, setup.classes, options.shots[-1]).reshape(-1)
+        rows = drawn(draw_key, labels, setup.classes, options.shots[-1]).reshape(-1)
+        held = cached.held_at(rows, len(train.label), setup.batch_size, axis_name)
+        features = replicas.take(train.features, held, axis_name)
         used = jnp.tile(jnp.arange(options.shots[-1]) < count, setup.classes)
-        x = jnp.where(used[:, None], linear.normalise(train.features[rows], *statistics), 0)
-        target = jax.nn.one_hot(train.label[rows], setup.classes, dtype=kind) - 1 / setup.classes
+        x = jnp.where(used[:, None], linear.normalise(features, *statistics), 0)
+        target = jax.nn.one_hot(labels[rows], setup.classes, dtype=kind) - 1 / setup.classes
         products = x @ x.T
         penalty = options.penalty * products.trace() / used.sum(dtype=kind)
         # Images that are not used have features of zero: they add nothing to the kernel.
@@ -112,10 +117,10 @@ def classify(
         def place(block: linear.Labelled) -> jax.Array:
             return places(linear.normalise(block.features, *statistics) @ kernel, block.label)
 
-        return over_blocks(place, test, setup.batch_size)
+        return over_blocks(place, test, cached.part(setup, axis_name))
 
     placed = lax.map(one, jnp.arange(len(options.shots) * options.draws))
-    return Outcome(placed.reshape(len(options.shots), options.draws, -1))
+    return Outcome(placed.T.reshape(-1, len(options.shots), options.draws))
 
 
 def drawn(key: jax.Array, label: Int32[Array, " N"], classes: int, count: int) -> Int32[Array, "classes k"]:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int32
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.probes import linear
+from ssl_single_image.parallel import replicas
+from ssl_single_image.probes import cached, linear
 from ssl_single_image.probes.blocks import over_blocks
 from ssl_single_image.probes.closed import Closed, Outcome
 from ssl_single_image.probes.kinds import Kind, places
@@ -64,21 +65,41 @@ def classify(
     test: linear.Labelled,
     key: jax.Array,
     statistics: linear.Moments,
+    axis_name: str | None = None,
 ) -> Outcome:
-    """The classes by the votes of the neighbours; see `closed.Classify`."""
+    """The classes by the votes of the neighbours; see `closed.Classify`.
+
+    Each replica finds the neighbours among its training images. Those of all replicas are then compared.
+    """
     del key
     kind = statistics.mean.dtype
     known = unit(train.features.astype(kind))
     padding = jnp.where(train.label >= 0, 0, -jnp.inf).astype(kind)
 
     def place(block: linear.Labelled) -> jax.Array:
-        cosine = unit(block.features.astype(kind)) @ known.T + padding[None]
-        nearest, rows = lax.top_k(cosine, options.neighbours)
+        asked = replicas.gather(unit(block.features.astype(kind)), axis_name)
+        found, rows = lax.top_k(asked @ known.T + padding[None], min(options.neighbours, len(known)))
+        nearest, label = _nearest(found, train.label[rows], options.neighbours, axis_name)
         votes = jnp.exp((nearest - 1) / options.temperature)  # no cosine is above 1: nothing overflows
-        classes = jax.nn.one_hot(train.label[rows], setup.classes, dtype=kind)
+        classes = jax.nn.one_hot(label, setup.classes, dtype=kind)
         return places(jnp.einsum("bk,bkc->bc", votes, classes), block.label)
 
-    return Outcome(over_blocks(place, test, setup.batch_size)[None, None])
+    return Outcome(over_blocks(place, test, cached.part(setup, axis_name))[:, None, None])
+
+
+def _nearest(
+    cosine: Float[Array, "B k"], label: Int32[Array, "B k"], neighbours: int, axis_name: str | None
+) -> tuple[Float[Array, "b K"], Int32[Array, "b K"]]:
+    """Of what every replica found for the B images of all, the nearest to this replica's b."""
+    if axis_name is None:
+        return cosine, label
+    parts = (
+        lax.all_to_all(x.reshape(replicas.count(axis_name), -1, x.shape[-1]), axis_name, 0, 0)
+        for x in (cosine, label)
+    )
+    cosine, label = (jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1) for x in parts)
+    nearest, best = lax.top_k(cosine, neighbours)
+    return nearest, jnp.take_along_axis(label, best, 1)
 
 
 def unit(x: Float[Array, "B F"]) -> Float[Array, "B F"]:

@@ -37,8 +37,8 @@ class Cached:
         self._steps = plan.train_images // setup.batch_size
         self._probe = cached.probe(setup, plan.train_images)
         self._extractor = Extractor(plan, setup)
-        self._train = parallel.compile_step(self._probe.step, split_inputs=False, steps_per_call=self._steps)
-        self._classify = parallel.compile_evaluate(self._probe.classify, split_inputs=False)
+        self._train = parallel.compile_step(self._probe.step, split_inputs=True, steps_per_call=self._steps)
+        self._classify = parallel.compile_evaluate(self._probe.classify, split_inputs=True)
 
     def run(self, loaded: LoadedEncoder) -> Answers:
         config = self._plan.config

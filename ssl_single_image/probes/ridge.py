@@ -20,7 +20,8 @@ from jaxtyping import Array, Bool, Float
 from ssl_single_image import augment
 from ssl_single_image.datasets import labelling
 from ssl_single_image.errors import InputError
-from ssl_single_image.probes import linear, losses, precision
+from ssl_single_image.parallel import replicas
+from ssl_single_image.probes import cached, linear, losses, precision
 from ssl_single_image.probes.blocks import over_blocks, sum_over_blocks
 from ssl_single_image.probes.closed import Closed, Outcome
 from ssl_single_image.probes.kinds import Kind, answer
@@ -76,16 +77,17 @@ def classify(
     test: linear.Labelled,
     key: jax.Array,
     statistics: linear.Moments,
+    axis_name: str | None = None,
 ) -> Outcome:
     """Fits a classifier to `images` training images, the rest of the rows are padding; see `closed.Classify`."""
-    weights, penalty, score = fit(setup, options, images, train, key, statistics)
+    weights, penalty, score = fit(setup, options, images, train, key, statistics, axis_name)
 
     def given(block: linear.Labelled) -> jax.Array:
         return answer(_scores(weights, linear.normalise(block.features, *statistics)), block.label)
 
     held_out = "held_out_mAP" if setup.labels.several else "held_out_top1"
-    answers = over_blocks(given, test, setup.batch_size)
-    return Outcome(answers[None, None], {"penalty": penalty, held_out: 100 * score})
+    answers = over_blocks(given, test, cached.part(setup, axis_name))
+    return Outcome(answers[:, None, None], {"penalty": penalty, held_out: 100 * score})
 
 
 def fit(
@@ -95,6 +97,7 @@ def fit(
     train: linear.Labelled,
     key: jax.Array,
     statistics: linear.Moments,
+    axis_name: str | None = None,
 ) -> tuple[Weights, Float[Array, ""], Float[Array, ""]]:
     """The classifier, its penalty, and what that penalty reached on held-out images: accuracy or mAP, in [0, 1].
 
@@ -102,10 +105,13 @@ def fit(
     """
     held = min(max(1, round(options.held_out * images)), images - 1)
     rows = augment.permute_index(key, jnp.arange(held, dtype=jnp.uint32), images).astype(jnp.int32)
-    apart = linear.Labelled(train.features[rows], train.label[rows])
-    has, counts = classes_of(train.label, setup.classes)
+    rows = cached.held_at(rows, len(train.label), setup.batch_size, axis_name)
+    apart = linear.Labelled(*(replicas.take(x, rows, axis_name) for x in train))
     kind = statistics.mean.dtype
-    share = has.astype(kind).sum(0) / jnp.maximum(counts.sum(0), 1).astype(kind)
+    has, counts = (
+        replicas.total(x.sum(0), axis_name).astype(kind) for x in classes_of(train.label, setup.classes)
+    )
+    share = has / jnp.maximum(counts, 1)
 
     def sums(block: linear.Labelled) -> Sums:
         valid = labelling.is_image(block.label)[:, None]
@@ -113,7 +119,7 @@ def fit(
         has, counts = classes_of(block.label, setup.classes)
         return Sums(x.T @ x, x.T @ jnp.where(counts, has.astype(x.dtype) - share[None], 0))
 
-    everything = sum_over_blocks(sums, train, setup.batch_size)
+    everything = replicas.total(sum_over_blocks(sums, train, cached.part(setup, axis_name)), axis_name)
     kept = jax.tree.map(jnp.subtract, everything, sums(apart))
     x = linear.normalise(apart.features, *statistics)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from ssl_single_image.datasets import LabelledSet, MemorySplit
 from ssl_single_image.datasets.base import numpy_batch
 from ssl_single_image.models.heads import FCHead
 from ssl_single_image.models.layers import ConvSpec, ConvTrunk
+from ssl_single_image.parallel import Shards
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import Batch, EncoderSpec, EncoderVariables
 
@@ -64,6 +66,17 @@ def striped(count: int, side: int = SIDE, seed: int = 0) -> Batch:
     tint = 50 * np.eye(3)[label][:, None, None]
     pixels = 110 + 30 * wave[..., None] + tint + rng.normal(0, 40, (count, side, side, 3))
     return numpy_batch(pixels.clip(0, 255).astype(np.uint8), label, np.full((count, 2), side, np.int32))
+
+
+def shared_out(tree: Any, batch_size: int, count: int) -> Shards[Any]:
+    """Arrays (N, ...) as `count` devices hold them: of each batch, a device has the part that it is given."""
+
+    def share(x: Any) -> np.ndarray:
+        x = np.asarray(x)
+        parts = x.reshape(-1, count, batch_size // count, *x.shape[1:]).swapaxes(0, 1)
+        return parts.reshape(count, -1, *x.shape[1:]) if count > 1 else x
+
+    return Shards(jax.tree.map(share, tree))
 
 
 def labelled(train: int = 60, test: int = 22, side: int = SIDE) -> LabelledSet:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probe_fakes import labelled, loaded, tiny_backbone  # noqa: F401
+from probe_fakes import labelled, loaded, shared_out, tiny_backbone  # noqa: F401
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsClassifier
 
-from ssl_single_image import augment
-from ssl_single_image.probes import ProbeConfig, fewshot, knn, linear, make_plan, ridge, runner
+from ssl_single_image import augment, parallel
+from ssl_single_image.probes import ProbeConfig, cached, fewshot, knn, linear, make_plan, ridge, runner
 from ssl_single_image.types import InputError
 
 TOTAL, SIZE, CLASSES, ROWS = 120, 12, 3, 40
@@ -61,7 +62,7 @@ def test_ridge_is_that_of_scikit_learn(padding):
     assert float(penalty) == 0.3
     np.testing.assert_allclose(weights.kernel, reference.coef_.T, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(weights.bias, target.mean(0), rtol=1e-12)
-    placed = ridge.classify(make_setup(), options, kept, train, test, key, statistics).given[0, 0]
+    placed = ridge.classify(make_setup(), options, kept, train, test, key, statistics).given[:, 0, 0]
     predicted = (reference.predict(z[TOTAL:]) + target.mean(0)).argmax(1)
     np.testing.assert_array_equal(np.asarray(placed) == 0, predicted == label[TOTAL:])
     assert 0.5 < (np.asarray(placed) == 0).mean() < 1
@@ -107,7 +108,7 @@ def test_neighbours_vote_as_in_scikit_learn(neighbours, padding):
         neighbours, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
     ).fit(x[:kept], label[:kept])
     hits = reference.predict(x[TOTAL:]) == label[TOTAL:]
-    np.testing.assert_array_equal(np.asarray(outcome.given[0, 0]) == 0, hits)
+    np.testing.assert_array_equal(np.asarray(outcome.given[:, 0, 0]) == 0, hits)
     assert 0.4 < hits.mean() < 1
 
 
@@ -118,7 +119,7 @@ def test_few_shots_are_ridge_on_the_drawn_images():
     options = fewshot.Options(shots=(2, 5), draws=3, penalty=0.1)
     key = jax.random.key(4)
     outcome = fewshot.classify(make_setup(), options, train, test, key, statistics)
-    assert outcome.given.shape == (2, 3, TOTAL)
+    assert outcome.given.shape == (TOTAL, 2, 3)
     z = standardised(x, statistics)
     for number, count in enumerate(options.shots):
         for draw in range(3):
@@ -128,7 +129,38 @@ def test_few_shots_are_ridge_on_the_drawn_images():
             target = np.eye(CLASSES)[label[rows]] - 1 / CLASSES
             reference = Ridge(alpha=penalty, fit_intercept=False).fit(z[rows], target)
             hits = reference.predict(z[TOTAL:]).argmax(1) == label[TOTAL:]
-            np.testing.assert_array_equal(np.asarray(outcome.given[number, draw]) == 0, hits)
+            np.testing.assert_array_equal(np.asarray(outcome.given[:, number, draw]) == 0, hits)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("padding", [0, 7])
+@pytest.mark.parametrize("kind", ["ridge", "knn", "fewshot"])
+def test_four_devices_with_a_share_of_the_features_each_answer_as_one(kind, padding):
+    """Of neighbours, more than a device has images; of the test images, some are padding too."""
+    x, label = problem()
+    train, test, statistics = split(x, label, padding)
+    test = test._replace(label=jnp.where(jnp.arange(TOTAL) < TOTAL - padding, test.label, -1))
+    setup = make_setup()
+    kinds: dict[str, Any] = {
+        "ridge": functools.partial(ridge.classify, setup, ridge.Options(held_out=0.2), TOTAL - padding),
+        "knn": functools.partial(knn.classify, setup, knn.Options(neighbours=TOTAL // 4 + 5)),
+        "fewshot": functools.partial(fewshot.classify, setup, fewshot.Options(shots=(2, 5), draws=3)),
+    }
+
+    def answered(state, key, inputs, *, axis_name):
+        outcome = kinds[kind](*inputs, key, state, axis_name)
+        return cached.in_order(outcome.given, ROWS, axis_name), dict(outcome.chosen)
+
+    results = []
+    for count in (1, 4):
+        compiled = parallel.compile_evaluate(answered, split_inputs=True, devices=jax.devices()[:count])
+        inputs = shared_out((train, test), ROWS, count)
+        results.append(jax.device_get(compiled(statistics, jax.random.key(4), inputs)))
+    (one, one_chosen), (four, four_chosen) = results
+    np.testing.assert_array_equal(four, one)
+    assert 0 < (one[: TOTAL - padding] == 0).mean() < 1
+    assert set(np.unique(one)) == ({0, 1, 2, 5} if padding else {0, 1, 2})
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), four_chosen, one_chosen)
 
 
 def test_draws_are_of_each_class_without_repetition_and_grow():

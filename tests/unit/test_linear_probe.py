@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 from precision import widened
-from probe_fakes import SIDE, SPEC, striped, tiny_backbone, tiny_encoder  # noqa: F401
+from probe_fakes import SIDE, SPEC, shared_out, striped, tiny_backbone, tiny_encoder  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 
 from ssl_single_image import augment, models, parallel
@@ -211,17 +211,25 @@ def test_published_step_is_the_same_on_four_devices(encoder):
 
 
 def build_cache(setup, encoder, data: Batch, count: int = 1) -> cached.Cache:
+    """The whole cache, as `count` devices fill it."""
     total, size = len(data.label), setup.batch_size
-    step = parallel.compile_step(
-        functools.partial(cached.extract, setup), split_inputs=True, devices=devices(count)
-    )
-    state = cached.empty_state(setup, encoder, total, setup.dtype)
-    for start in range(0, total, size):
+    fill = parallel.compile_fill(functools.partial(cached.extract, setup), devices=devices(count))
+    shards = cached.empty(setup, total, setup.dtype, devices=devices(count))
+    for number, start in enumerate(range(0, total, size)):
         rows = np.arange(start, start + size)
         batch = jax.tree.map(lambda x, rows=rows: x[rows % total], data)
         batch = dataclasses.replace(batch, label=np.where(rows < total, batch.label, -1))
-        state, _ = step(state, jax.random.key(0), batch)
-    return state.extras["cache"]
+        shards = fill(shards, (linear.variables(encoder), np.int32(number)), batch)
+    return jax.tree.map(lambda x: joined(np.asarray(x), size, count), shards.parts)
+
+
+def joined(x: np.ndarray, batch_size: int, count: int) -> np.ndarray:
+    """The inverse of `shared_out`."""
+    if count == 1:
+        return x
+    assert len(x) == count
+    batches = x.reshape(count, -1, batch_size // count, *x.shape[2:]).swapaxes(0, 1)
+    return batches.reshape(-1, *x.shape[2:])
 
 
 @pytest.mark.usefixtures("float64")
@@ -251,10 +259,8 @@ def fit_cached(setup, cache: cached.Cache, total: int, epochs: int, count: int =
     state = probe.init(0, NO_ENCODER)
     state = widened(state) if setup.dtype == "float64" else state
     state, _ = cached.fit_statistics(setup, state, jax.random.key(0), cache, axis_name=None)
-    train = parallel.compile_step(
-        probe.step, split_inputs=False, steps_per_call=steps, devices=devices(count)
-    )
-    return probe, *train(state, jax.random.key(0), cache)
+    train = parallel.compile_step(probe.step, split_inputs=True, steps_per_call=steps, devices=devices(count))
+    return probe, *train(state, jax.random.key(0), shared_out(cache, setup.batch_size, count))
 
 
 @pytest.mark.usefixtures("float64")
@@ -262,12 +268,32 @@ def test_cached_training_is_the_same_on_four_devices(encoder):
     setup = make_setup(dtype="float64")
     cache = build_cache(setup, encoder, striped(20))
     results = [fit_cached(setup, cache, 20, 2, count) for count in (1, 4)]
+    answers = [
+        parallel.compile_evaluate(probe.classify, split_inputs=True, devices=devices(count))(
+            state, jax.random.key(0), shared_out(cache, setup.batch_size, count)
+        )
+        for count, (probe, state, _) in zip((1, 4), results, strict=True)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *answers)
+    assert answers[0]["conv2"].shape == (24,)
     assert float(results[0][2]["conv1/loss"][1]) == 2 * 16  # two epochs of two whole batches of eight
     for (_, one, a), (_, four, b) in [results]:
         jax.tree.map(
             functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), one.params, four.params
         )
         jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9), a, b)
+
+
+@pytest.mark.usefixtures("float64")
+def test_statistics_are_the_same_on_four_devices(encoder):
+    setup = make_setup(dtype="float64")
+    cache = build_cache(setup, encoder, striped(20))
+    fit, results = functools.partial(cached.fit_statistics, setup), []
+    for count in (1, 4):
+        step = parallel.compile_step(fit, split_inputs=True, devices=devices(count))
+        state = widened(cached.probe(setup, 20).init(0, NO_ENCODER))
+        results.append(step(state, jax.random.key(0), shared_out(cache, 8, count))[0].batch_stats)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-12), *results)
 
 
 def test_an_epoch_visits_every_image_once():
