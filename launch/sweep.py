@@ -109,9 +109,12 @@ def swept(command: str, words: list[str], args: flags.FlagValues) -> list[Point]
     """
     from ssl_single_image.experiments.completion import complete
     from ssl_single_image.experiments.finetuning import row_folder
+    from ssl_single_image.runs import places
 
     if not args.workdir:
         raise InputError("--workdir: missing; give a folder for the points, before the command")
+    if places.is_remote(args.workdir):
+        raise InputError(f"--workdir={args.workdir}: a sweep keeps its logs here; give a folder on a disk")
     if common.take(words, "workdir")[0]:
         raise InputError(f"--workdir: give it before {command}; each point gets a folder in it")
     points: dict[str, Point] = {}

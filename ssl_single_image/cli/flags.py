@@ -83,7 +83,7 @@ class Adder:
 
 
 def _pretrain(add: Adder) -> None:
-    add.text("workdir", None, "Folder of the run. An existing run is resumed.")
+    add.text("workdir", None, "Folder of the run, also PROTOCOL://PATH. An existing run is resumed.")
     add.devices()
     trace = "START:STOP: steps of which WORKDIR/profile gets a trace, for TensorBoard and Perfetto."
     add.text("profile", "", trace)

@@ -14,7 +14,7 @@ from absl import flags
 from tabulate import tabulate
 
 from ssl_single_image.cli import common, listing, sharing
-from ssl_single_image.errors import Halted
+from ssl_single_image.errors import Halted, InputError
 
 if TYPE_CHECKING:
     from ssl_single_image.experiments import studying
@@ -29,6 +29,7 @@ def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     from ssl_single_image.experiments import configs, studying
     from ssl_single_image.parallel import distributed
+    from ssl_single_image.runs import places
 
     common.no_words(args, "study")
     for name in ("data_dir", "budget"):
@@ -45,6 +46,8 @@ def main(args: flags.FlagValues) -> None:
     elif args.keep:
         print(studying.keep(settings, args.workdir, args.keep))
     elif args.workers != 1:
+        if places.is_remote(args.workdir):
+            raise InputError(f"--workers={args.workers}: must be 1 for a study in a store, {args.workdir}")
         _share(args)
     else:
         distributed.check_devices()

@@ -25,7 +25,7 @@ from ssl_single_image.experiments.probing import distinct, pretrained_on
 from ssl_single_image.experiments.results import Analysis
 from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.probes import linear
-from ssl_single_image.runs import LoadedEncoder, load_encoder, progress, workdir
+from ssl_single_image.runs import LoadedEncoder, load_encoder, places, progress, workdir
 from ssl_single_image.runs.encoders import BATCH
 from ssl_single_image.schema import SEED, Section, Told, Within
 
@@ -99,28 +99,24 @@ def analyse(
     for loaded in encoders:
         loaded.check_finite()
         loaded.chosen(settings.layers)
-    place = None if folder is None else _free_of_others(Path(os.path.expanduser(folder)))
     views = _labelled(encoders, settings)
     pool = _pool(encoders, settings, views)
-    if place is None:
+    if folder is None:
         return _analysed(encoders, settings, views, pool)
     record = {"command": COMMAND} | settings.to_config() | {"checkpoint": names}
-    done = (place / RESULT).exists()
-    claim = functools.partial(
-        workdir.claim,
-        place,
-        record,
-        FREE,
-        results=done,
-        leavings=LEAVINGS,
-        complete=AnalysisSettings.completed,
-    )
-    with workdir.held(place, claim):
+    with places.working(folder) as place, workdir.held(_free_of_others(place), lambda: _claim(place, record)):
         analysis = _analysed(encoders, settings, views, pool)
         if jax.process_index() == 0:
             _write(place, analysis)
-            logging.info("complete: %s", place / "analysis.md")
+            logging.info("complete: %s", f"{folder}/analysis.md")
     return analysis
+
+
+def _claim(folder: Path, record: dict[str, Any]) -> None:
+    """Makes the folder that of this analysis; one without results is taken over."""
+    done = (folder / RESULT).exists()
+    complete = AnalysisSettings.completed
+    workdir.claim(folder, record, FREE, results=done, leavings=LEAVINGS, complete=complete)
 
 
 def _free_of_others(folder: Path) -> Path:

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ from ssl_single_image.experiments.settings import FinetuneConfig
 from ssl_single_image.objectives import finetune as objective
 from ssl_single_image.objectives import supervised
 from ssl_single_image.probes import intervals
-from ssl_single_image.runs import LoadedEncoder, checkpoint, load_encoder, workdir
+from ssl_single_image.runs import LoadedEncoder, checkpoint, load_encoder, places, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import EncoderSpec, Objective
 
@@ -107,14 +106,13 @@ def finetune(
     parallel.local_batch_size(settings.batch_size, used)
     encoders = [row.loaded for row in rows if row.loaded is not None]
     data = _labelled(settings, pretrained_on(encoders))
-    place = Path(os.path.expanduser(folder))
     record = settings.to_config() | {"checkpoint": names, "inputs": labelled_origin(data)}
-    with workdir.held(place, lambda: _claim(place, record)):
+    with places.working(folder) as place, workdir.held(place, lambda: _claim(place, record)):
         results = [_train(settings, row, data, place, used) for row in rows]
         result = _table(settings, data, results)
         if jax.process_index() == 0:
             write(place, result)
-            logging.info("complete: %s", place / "finetune.md")
+            logging.info("complete: %s", f"{folder}/finetune.md")
     return FinetuneTable(result)
 
 

@@ -16,7 +16,7 @@ from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs
 from ssl_single_image.experiments.pretraining import FREE, Prepared, prepare
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.runs import checkpoint, workdir
+from ssl_single_image.runs import checkpoint, places, workdir
 from ssl_single_image.types import PyTree
 
 SHOWN = 3
@@ -44,7 +44,7 @@ def preflight(config: Any, folder: str | Path, *, devices: int = 0) -> Preflight
       InputError: a bad field, a source that can't be read, a folder that can't be used or holds another run, or more
         memory than a device has.
     """
-    place = Path(os.path.expanduser(folder))
+    place = places.brought(folder, must=False)
     workdir.check_place(place)
     made = prepare(config, devices)
     step = _resumed_at(place, made.record)

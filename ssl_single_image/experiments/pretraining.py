@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from ssl_single_image.experiments import configs, online
 from ssl_single_image.experiments.results import Run
 from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.runs import checkpoint, progress, rescue, workdir
+from ssl_single_image.runs import checkpoint, places, progress, rescue, workdir
 from ssl_single_image.training import loop
 from ssl_single_image.types import Batch, Objective, PyTree, State
 
@@ -56,7 +55,8 @@ def pretrain(
 
     Args:
       config: a `PretrainConfig`, or a mapping of its fields, as `pretrain_config` gives.
-      folder: the workdir: gets `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and pictures.
+      folder: the workdir: gets `config.json`, `metrics.jsonl`, TensorBoard events, `checkpoints/` and pictures. It is a
+        path, or `PROTOCOL://PATH` of a store, see `runs.places`.
       devices: how many to use; 0: all.
       profile: (start, stop), steps of which `profile/` in the workdir gets a trace; None: none.
 
@@ -68,9 +68,9 @@ def pretrain(
       Halted: the loss diverged, or a signal stopped the run; what is saved can be resumed.
     """
     made = prepare(config, devices)
-    place, settings = Path(os.path.expanduser(folder)), made.settings
+    settings = made.settings
     quick = online.QuickProbe(settings) if settings.probe_every else None
-    with workdir.held(place, lambda: claim_run(place, made.record)):
+    with places.working(folder) as place, workdir.held(place, lambda: claim_run(place, made.record)):
         loop.train(
             made.objective,
             settings,
@@ -85,8 +85,8 @@ def pretrain(
             started=lambda: _draw_crops(settings, place, made.shown, made.data.example),
             profile=profile,
         )
-    logging.info("complete: %d steps in %s", settings.steps, place)
-    return Run(place)
+    logging.info("complete: %d steps in %s", settings.steps, folder)
+    return Run(folder)
 
 
 @dataclasses.dataclass(frozen=True)

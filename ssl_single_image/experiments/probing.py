@@ -21,7 +21,7 @@ from ssl_single_image.experiments.results import ProbeTable
 from ssl_single_image.images import builtin
 from ssl_single_image.parallel import distributed
 from ssl_single_image.probes import runner
-from ssl_single_image.runs import LoadedEncoder, expand, load_encoder, workdir
+from ssl_single_image.runs import LoadedEncoder, expand, load_encoder, places, workdir
 from ssl_single_image.runs.metrics import TIMINGS
 
 HISTORY = "history.png"
@@ -61,9 +61,8 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     plan = probes.make_plan(encoders, data, settings)
     if folder is None:
         return ProbeTable(runner.run(plan))
-    place = _free_of_others(Path(os.path.expanduser(folder)))
     record = settings.to_config() | {"checkpoint": names}
-    with workdir.held(place, lambda: _claim(place, record)):
+    with places.working(folder) as place, workdir.held(_free_of_others(place), lambda: _claim(place, record)):
         start = time.perf_counter()
         with distributed.together():
             result = runner.run(plan)
@@ -71,7 +70,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
             write(place, result)
             seconds = {"seconds": round(time.perf_counter() - start, 1)}
             workdir.write_whole(place / TIMINGS, json.dumps(seconds) + "\n")
-            logging.info("complete: %s", place / "probe.md")
+            logging.info("complete: %s", f"{folder}/probe.md")
     return ProbeTable(result)
 
 

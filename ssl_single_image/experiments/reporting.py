@@ -20,6 +20,7 @@ from ssl_single_image.analysis import report as pages
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import commands
 from ssl_single_image.experiments.results import Page
+from ssl_single_image.runs import places
 from ssl_single_image.runs.checkpoint import CHECKPOINTS
 
 HOST = "127.0.0.1"
@@ -44,9 +45,11 @@ def report(
     Raises:
       InputError: a folder is no workdir, its run wrote nothing to show yet, or a file of it is damaged.
     """
-    place, paths = _checked(runs, folder)
-    pages.build(place, paths, command=commands.again, interactive=interactive)
-    return Page(place / pages.PAGE)
+    _some(runs)
+    with places.working(folder) as place:
+        paths = [places.brought(run) for run in runs]
+        pages.build(place, paths, command=commands.again, interactive=interactive)
+        return Page(place / pages.PAGE)
 
 
 def watch(
@@ -74,7 +77,10 @@ def watch(
     Raises:
       InputError: the port is in use, or the first page can't be built.
     """
-    place, paths = _checked(runs, folder)
+    _some(runs)
+    if stores := [str(one) for one in (*runs, folder) if places.is_remote(one)]:
+        raise InputError(f"{stores[0]}: can't be watched in a store; give copies of it on this machine")
+    place, *paths = (Path(os.path.expanduser(one)) for one in (folder, *runs))
     build = functools.partial(
         pages.build, place, paths, command=commands.again, interactive=interactive, refresh=every
     )
@@ -123,10 +129,9 @@ def _built(build: Callable[[], None]) -> bool:
     return True
 
 
-def _checked(runs: Sequence[str | os.PathLike[str]], folder: str | Path) -> tuple[Path, list[Path]]:
+def _some(runs: Sequence[str | os.PathLike[str]]) -> None:
     if not runs:
         raise InputError("no runs: give workdirs of pretraining and of probes")
-    return Path(os.path.expanduser(folder)), [Path(os.path.expanduser(run)) for run in runs]
 
 
 def _state(runs: Sequence[Path]) -> dict[str, tuple[int, int]]:

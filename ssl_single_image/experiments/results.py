@@ -15,24 +15,29 @@ from PIL import Image
 
 from ssl_single_image.analysis import figures, finetuned, layer_tables, measured, tables, zoo_tables
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import LoadedEncoder, load_encoder, workdir
+from ssl_single_image.runs import LoadedEncoder, load_encoder, places, workdir
 from ssl_single_image.runs.metrics import METRICS, read_metrics
 
 
 class Run:
     """A pretraining run on disk."""
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(os.path.expanduser(folder))
+    def __init__(self, folder: str | os.PathLike[str]):
+        self._name = os.path.expanduser(os.fspath(folder))
 
     def __fspath__(self) -> str:
-        return str(self.folder)
+        return self._name
 
     def __str__(self) -> str:
-        return str(self.folder)
+        return self._name
 
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+        return f"Run({self._name!r})"
+
+    @property
+    def folder(self) -> Path:
+        """Where it is; of a run in a store, a copy as it is now, without the states that resuming needs."""
+        return places.brought(self._name)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -46,7 +51,7 @@ class Run:
 
     def encoder(self, at: str | int = "") -> LoadedEncoder:
         """The encoder of the newest checkpoint, of a step, or of the "best" one."""
-        return load_encoder(f"{self.folder}@{at}" if at != "" else str(self.folder))
+        return load_encoder(f"{self._name}@{at}" if at != "" else self._name)
 
     def curves(self) -> Image.Image:
         """Every metric against the step."""
@@ -58,17 +63,18 @@ class Run:
         Raises:
           InputError: there is none of this name.
         """
-        path = self.folder / f"{name}.png"
+        folder = self.folder
+        path = folder / f"{name}.png"
         if not path.exists():
-            there = ", ".join(sorted(path.stem for path in self.folder.glob("*.png")))
-            raise InputError(f"{self.folder}: no picture {name!r}; there are {there or 'none'}")
+            there = ", ".join(sorted(path.stem for path in folder.glob("*.png")))
+            raise InputError(f"{self._name}: no picture {name!r}; there are {there or 'none'}")
         with Image.open(path) as image:
             return image.copy()
 
     def _repr_markdown_(self) -> str:
         last = {name: value for row in self.metrics for name, value in row.items()}
         cells = "".join(f"| {name} | {value:.4g} |\n" for name, value in last.items())
-        return f"Run in `{self.folder}`, newest values:\n\n| metric | value |\n|:--|--:|\n{cells}"
+        return f"Run in `{self._name}`, newest values:\n\n| metric | value |\n|:--|--:|\n{cells}"
 
 
 class _Table(Mapping[str, Any]):

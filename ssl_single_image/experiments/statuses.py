@@ -15,7 +15,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import checkpoint, workdir
+from ssl_single_image.runs import checkpoint, places, workdir
 from ssl_single_image.runs.metrics import METRICS, TIMINGS, read_metrics
 
 COMPLETE, RUNNING, STOPPED = "complete", "running", "not complete"
@@ -86,7 +86,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _status(name: str) -> Status:
-    place = Path(os.path.expanduser(name))
+    place = places.brought(name)
     config = workdir.read(place)
     holder = workdir.holder(place)
     by = f"process {holder.get('pid', '?')} on {holder.get('host', '?')}" if holder else ""
@@ -126,7 +126,7 @@ def _run(name: str, place: Path, steps: int, by: str, other: str) -> Status:
     timings = [line for line in _lines(place / TIMINGS) if "views_per_second" in line]
     rate = timings[-1]["views_per_second"] if timings else None
     left = (steps - step) * pace if by and (pace := _pace(timings)) is not None else None
-    silent = time.time() - (place / METRICS).stat().st_mtime if logged else None
+    silent = max(0.0, time.time() - (place / METRICS).stat().st_mtime) if logged else None
     return Status(name, state, by, f"{step:,} of {steps:,} steps", rate, left, silent)
 
 

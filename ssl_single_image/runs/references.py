@@ -16,7 +16,7 @@ import jax
 
 from ssl_single_image import keys, models
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import fixed, initialised, untrained, zoo
+from ssl_single_image.runs import fixed, initialised, places, untrained, zoo
 from ssl_single_image.runs.checkpoint import (
     CHECKPOINTS,
     finished,
@@ -54,8 +54,10 @@ def expand(reference: str) -> list[str]:
       InputError: there is no finished checkpoint.
     """
     word = reference.partition(":")[0]
-    folder, wanted, name = _split(os.path.expanduser(reference))
-    if word in FORMS or wanted != ALL:
+    if word in FORMS:
+        return [reference]
+    folder, wanted, name = _split(reference)
+    if wanted != ALL:
         return [reference]
     before = reference.removesuffix(f"#{name}") if name else reference
     steps = _finished(folder, reference)
@@ -81,7 +83,7 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
     word, colon, rest = reference.partition(":")
     if word in FORMS and (colon or not FORMS[word].needs_argument):
         return FORMS[word].load(reference, rest)
-    folder, wanted, name = _split(os.path.expanduser(reference))
+    folder, wanted, name = _split(reference)
     step = _pick(_finished(folder, reference), folder, wanted, reference)
     place = _checkpoints(folder) / str(step)
     meta = read_meta(place)
@@ -103,7 +105,15 @@ def _restore(place: Path, meta: dict[str, Any], name: str, reference: str) -> En
 
 
 def _split(reference: str) -> tuple[str, str, str]:
-    """Folder, step and name of the encoder; a folder whose own name has @ or # in it is found."""
+    """Folder, step and name of the encoder; a folder whose own name has @ or # in it is found.
+
+    Of a folder in a store it is a copy on this machine.
+    """
+    if places.is_remote(reference):
+        folder, _, name = reference.partition("#")
+        folder, _, wanted = folder.partition("@")
+        return str(places.brought(folder)), wanted, name
+    reference = os.path.expanduser(reference)
     if Path(reference).is_dir():
         return reference, "", ""
     before, hash_sign, name = reference.rpartition("#")

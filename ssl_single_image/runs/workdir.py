@@ -95,11 +95,12 @@ def holder(workdir: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     if found.get("host") == socket.gethostname():
-        return found if _alive(found.get("pid")) else None
-    return found if time.time() - touched < LEASE else None
+        return found if alive(found.get("pid")) else None
+    return found if abs(time.time() - touched) < LEASE else None  # of the future is no sign of life
 
 
-def _alive(pid: Any) -> bool:
+def alive(pid: Any) -> bool:
+    """Whether this host has a process of this number."""
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, ValueError, TypeError):

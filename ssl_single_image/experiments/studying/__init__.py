@@ -23,10 +23,10 @@ from ssl_single_image.experiments.pretraining import choose_devices
 from ssl_single_image.experiments.results import Page
 from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
 from ssl_single_image.experiments.studying import keeping, outcome, plan, state
-from ssl_single_image.experiments.studying.driver import Driver, expanded
+from ssl_single_image.experiments.studying.driver import Driver
 from ssl_single_image.experiments.studying.estimate import Estimate, Estimator
 from ssl_single_image.experiments.studying.plan import Unit
-from ssl_single_image.runs import workdir
+from ssl_single_image.runs import places, workdir
 
 __all__ = ["Estimate", "Planned", "RowSpec", "StudyConfig", "Unit", "keep", "planned", "study"]
 
@@ -64,18 +64,18 @@ def study(
       Halted: rows failed, with status 1; or a signal came, and the next call resumes what was under way.
     """
     settings = _settings(config)
-    place = expanded(folder)
     every, chosen = plan.units(settings), plan.units(settings, rows)
     if not chosen:
         raise InputError(
             f"no row is left: {', '.join(plan.left_out(settings))} need a source that is not given"
         )
-    driver = Driver(place, chosen, every, devices)
     choose_devices(devices)  # refuses a number that there is not
-    _check(place, chosen)
-    _claim(place, settings, command or _made(place))
-    driver.run()
-    page = conclude(settings, place, every)
+    with places.working(folder) as place:
+        driver = Driver(place, chosen, every, devices)
+        _check(place, chosen)
+        _claim(place, settings, command or _made(folder))
+        driver.run()
+        page = conclude(settings, place, every)
     if driver.failed:
         told = tables.listed([f"{name} ({reason})" for name, reason in driver.failed.items()], 3)
         raise Halted(f"{len(driver.failed)} of {len(chosen)} rows failed, the others are complete: {told}", 1)
@@ -90,7 +90,7 @@ def planned(config: Any, folder: str | os.PathLike[str], rows: Sequence[str] = (
       InputError: as `study`.
     """
     settings = _settings(config)
-    place = expanded(folder)
+    place = places.brought(folder, must=False)
     every = plan.units(settings)
     estimator = Estimator(place, every)
     found: Planned = []
@@ -112,7 +112,7 @@ def keep(config: Any, folder: str | os.PathLike[str], target: str | os.PathLike[
       The target.
     """
     settings = _settings(config)
-    return keeping.copy(expanded(folder), expanded(target), plan.units(settings))
+    return keeping.copy(places.brought(folder), Path(os.path.expanduser(target)), plan.units(settings))
 
 
 def conclude(settings: StudyConfig, place: Path, every: Sequence[Unit]) -> Page:
@@ -162,5 +162,5 @@ def _claim(place: Path, settings: StudyConfig, command: str) -> None:
     )
 
 
-def _made(place: Path) -> str:
-    return f"ssl-single-image study --config={place / workdir.CONFIG} --workdir={place}"
+def _made(folder: str | os.PathLike[str]) -> str:
+    return f"ssl-single-image study --config={folder}/{workdir.CONFIG} --workdir={folder}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from collections.abc import Sequence
@@ -175,8 +174,3 @@ class Driver:
 def _named(error: Exception) -> str:
     """The type of an error, where its message was not written for people."""
     return "" if isinstance(error, InputError | Halted) else f"{type(error).__name__}: "
-
-
-def expanded(folder: str | os.PathLike[str]) -> Path:
-    """A folder's path; `~` stands for the home folder."""
-    return Path(os.path.expanduser(folder))
