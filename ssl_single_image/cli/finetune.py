@@ -12,7 +12,7 @@ def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     import jax
 
-    from ssl_single_image.experiments import configs
+    from ssl_single_image.experiments import configs, preflight
     from ssl_single_image.experiments.finetuning import finetune
     from ssl_single_image.parallel import distributed
 
@@ -22,7 +22,11 @@ def main(args: flags.FlagValues) -> None:
         print(listing.whole(configs.read("finetune", args.config).resolved()))
         return
     distributed.initialize()
-    table = finetune(args.config, references(args.checkpoint), args.workdir, devices=args.devices)
+    names = references(args.checkpoint)
+    if args.dry_run:
+        print(preflight.finetune(args.config, names, args.workdir, devices=args.devices))
+        return
+    table = finetune(args.config, names, args.workdir, devices=args.devices)
     if jax.process_index() == 0:
         print(table)
 

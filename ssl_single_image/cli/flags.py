@@ -63,6 +63,13 @@ class Adder:
         """`--data_dir`."""
         self.text("data_dir", None, f"Folder of prepared data sets; {otherwise}.")
 
+    def dry_run(self) -> None:
+        """`--dry_run`."""
+        summary = (
+            "Check all that can be wrong, compile what needs memory, say what would be done, and do nothing."
+        )
+        self.switch("dry_run", False, summary)
+
     def print_config(self) -> None:
         """`--print_config`."""
         summary = "Print every field of the config with its value, its meaning and what it may be, and do nothing else."
@@ -87,10 +94,7 @@ def _pretrain(add: Adder) -> None:
     add.devices()
     trace = "START:STOP: steps of which WORKDIR/profile gets a trace, for TensorBoard and Perfetto."
     add.text("profile", "", trace)
-    dry = (
-        "Check config, inputs, workdir and memory, compile the step, say what would be done, and do nothing."
-    )
-    add.switch("dry_run", False, dry)
+    add.dry_run()
     add.print_config()
     add.required("workdir")
 
@@ -103,6 +107,7 @@ def _probe(add: Adder) -> None:
     seeds = "How often classifiers are trained, on the same features; overrides config.seeds."
     add.whole("seeds", None, seeds, lowest=1)
     add.texts("layers", None, "Layers to probe, comma-separated; overrides config.layers.")
+    add.dry_run()
     add.print_config()
     add.required("workdir", "checkpoint")
 
@@ -118,6 +123,7 @@ def _finetune(add: Adder) -> None:
     add.texts("checkpoint", None, encoders)
     add.data_dir()
     add.devices()
+    add.dry_run()
     add.print_config()
     add.required("workdir", "checkpoint")
 
@@ -154,6 +160,7 @@ def _analyse(add: Adder) -> None:
     add.whole("neighbours", 5, "How many of the nearest crops are shown.")
     add.whole("grid", 4, "Activations are averaged over a grid of at most so many bins a side.")
     add.whole("seed", 0, "Seed of the draw of images.")
+    add.dry_run()
     add.required("workdir", "checkpoint")
 
 

@@ -10,8 +10,7 @@ from ssl_single_image.errors import InputError
 
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
-    from ssl_single_image.experiments import configs
-    from ssl_single_image.experiments.preflight import preflight
+    from ssl_single_image.experiments import configs, preflight
     from ssl_single_image.experiments.pretraining import pretrain
     from ssl_single_image.parallel import distributed
 
@@ -22,7 +21,7 @@ def main(args: flags.FlagValues) -> None:
         return
     distributed.initialize()
     if args.dry_run:
-        print(preflight(args.config, args.workdir, devices=args.devices))
+        print(preflight.pretrain(args.config, args.workdir, devices=args.devices))
         return
     pretrain(args.config, args.workdir, devices=args.devices, profile=profile)
 

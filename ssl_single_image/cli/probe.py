@@ -21,7 +21,7 @@ def main(args: flags.FlagValues) -> None:
     import jax
 
     from ssl_single_image.analysis import tables
-    from ssl_single_image.experiments import configs
+    from ssl_single_image.experiments import configs, preflight
     from ssl_single_image.experiments.probing import probe
     from ssl_single_image.parallel import distributed
 
@@ -31,6 +31,9 @@ def main(args: flags.FlagValues) -> None:
         print(listing.whole(configs.read("probe", args.config)))
         return
     distributed.initialize()
+    if args.dry_run:
+        print(preflight.probe(args.config, references(args.checkpoint), args.workdir))
+        return
     table = probe(args.config, references(args.checkpoint), args.workdir)
     if jax.process_index() == 0:
         print(tables.markdown(table))

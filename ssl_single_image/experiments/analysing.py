@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -93,6 +93,34 @@ def analyse(
       InputError: a bad field, a checkpoint or an image that can't be read, weights that are not finite, too few images,
         or a folder that holds something else.
     """
+    made = prepare(references, **fields)
+    if folder is None:
+        return _analysed(*made)
+    names = [loaded.name for loaded in made.encoders]
+    record = {"command": COMMAND} | made.settings.to_config() | {"checkpoint": names}
+    with places.working(folder) as place, workdir.held(free_of_others(place), lambda: _claim(place, record)):
+        analysis = _analysed(*made)
+        if jax.process_index() == 0:
+            _write(place, analysis)
+            logging.info("complete: %s", f"{folder}/analysis.md")
+    return analysis
+
+
+class Prepared(NamedTuple):
+    """All that an analysis needs, checked."""
+
+    encoders: list[LoadedEncoder]
+    settings: AnalysisSettings
+    views: Views
+    pool: Pool
+
+
+def prepare(references: str | Sequence[str | os.PathLike[str]], **fields: Any) -> Prepared:
+    """Reads the encoders and the images; the arguments are those of `analyse`.
+
+    Raises:
+      InputError: as `analyse`, but for the folder.
+    """
     settings = AnalysisSettings.from_config(fields)
     names = distinct([references] if isinstance(references, str | os.PathLike) else references)
     encoders = [load_encoder(name) for name in names]
@@ -100,16 +128,7 @@ def analyse(
         loaded.check_finite()
         loaded.chosen(settings.layers)
     views = _labelled(encoders, settings)
-    pool = _pool(encoders, settings, views)
-    if folder is None:
-        return _analysed(encoders, settings, views, pool)
-    record = {"command": COMMAND} | settings.to_config() | {"checkpoint": names}
-    with places.working(folder) as place, workdir.held(_free_of_others(place), lambda: _claim(place, record)):
-        analysis = _analysed(encoders, settings, views, pool)
-        if jax.process_index() == 0:
-            _write(place, analysis)
-            logging.info("complete: %s", f"{folder}/analysis.md")
-    return analysis
+    return Prepared(encoders, settings, views, _pool(encoders, settings, views))
 
 
 def _claim(folder: Path, record: dict[str, Any]) -> None:
@@ -119,7 +138,12 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
     workdir.claim(folder, record, FREE, results=done, leavings=LEAVINGS, complete=complete)
 
 
-def _free_of_others(folder: Path) -> Path:
+def free_of_others(folder: Path) -> Path:
+    """The folder.
+
+    Raises:
+      InputError: it holds something else than an analysis.
+    """
     there = (folder / workdir.CONFIG).exists()
     if there and workdir.read(folder).get("command") != COMMAND:
         raise InputError(f"workdir {folder}: holds another run; give the analysis a folder of its own")

@@ -97,15 +97,8 @@ def finetune(
         something else.
       Halted: a loss diverged, or a signal stopped a run; what is saved can be resumed.
     """
-    settings: FinetuneConfig = configs.read(
-        "finetune", configs.load("finetune", config) if isinstance(config, str) else config
-    ).resolved()
-    names = distinct([references] if isinstance(references, str) else references)
-    rows = [plan_row(settings, name) for name in names]
-    used = choose_devices(devices)
-    parallel.local_batch_size(settings.batch_size, used)
-    encoders = [row.loaded for row in rows if row.loaded is not None]
-    data = _labelled(settings, pretrained_on(encoders))
+    settings, rows, data, used = prepare(config, references, devices)
+    names = [row.name for row in rows]
     record = settings.to_config() | {"checkpoint": names, "inputs": labelled_origin(data)}
     with places.working(folder) as place, workdir.held(place, lambda: _claim(place, record)):
         results = [_train(settings, row, data, place, used) for row in rows]
@@ -114,6 +107,32 @@ def finetune(
             write(place, result)
             logging.info("complete: %s", f"{folder}/finetune.md")
     return FinetuneTable(result)
+
+
+class Prepared(NamedTuple):
+    """All that finetuning needs, checked."""
+
+    settings: FinetuneConfig
+    rows: list[Row]
+    data: LabelledSet
+    devices: list[jax.Device]
+
+
+def prepare(config: Any, references: str | Sequence[str], devices: int = 0) -> Prepared:
+    """Reads the config, the encoders and the labelled set; the arguments are those of `finetune`.
+
+    Raises:
+      InputError: as `finetune`, but for the folder.
+    """
+    settings: FinetuneConfig = configs.read(
+        "finetune", configs.load("finetune", config) if isinstance(config, str) else config
+    ).resolved()
+    names = distinct([references] if isinstance(references, str) else references)
+    rows = [plan_row(settings, name) for name in names]
+    used = choose_devices(devices)
+    parallel.local_batch_size(settings.batch_size, used)
+    encoders = [row.loaded for row in rows if row.loaded is not None]
+    return Prepared(settings, rows, _labelled(settings, pretrained_on(encoders)), used)
 
 
 def plan_row(config: FinetuneConfig, reference: str) -> Row:

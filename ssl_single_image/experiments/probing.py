@@ -46,6 +46,31 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
     Raises:
       InputError: a bad field, a checkpoint or data set that can't be read, or a folder that holds something else.
     """
+    names, plan = prepare(config, references)
+    if folder is None:
+        return ProbeTable(runner.run(plan))
+    record = plan.config.to_config() | {"checkpoint": names}
+    with places.working(folder) as place, workdir.held(free_of_others(place), lambda: _claim(place, record)):
+        start = time.perf_counter()
+        with distributed.together():
+            result = runner.run(plan)
+        if jax.process_index() == 0:
+            write(place, result)
+            seconds = {"seconds": round(time.perf_counter() - start, 1)}
+            workdir.write_whole(place / TIMINGS, json.dumps(seconds) + "\n")
+            logging.info("complete: %s", f"{folder}/probe.md")
+    return ProbeTable(result)
+
+
+def prepare(config: Any, references: str | Sequence[str]) -> tuple[list[str], probes.ProbePlan]:
+    """Reads the encoders, the labelled set and the config; the arguments are those of `probe`.
+
+    Returns:
+      The references in full, and the plan.
+
+    Raises:
+      InputError: as `probe`, but for the folder.
+    """
     settings: probes.ProbeConfig = configs.read(
         "probe", _named(config) if isinstance(config, str) else config
     )
@@ -58,20 +83,7 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
         exclude=pretrained_on(encoders),
         multi_label=None,
     )
-    plan = probes.make_plan(encoders, data, settings)
-    if folder is None:
-        return ProbeTable(runner.run(plan))
-    record = settings.to_config() | {"checkpoint": names}
-    with places.working(folder) as place, workdir.held(_free_of_others(place), lambda: _claim(place, record)):
-        start = time.perf_counter()
-        with distributed.together():
-            result = runner.run(plan)
-        if jax.process_index() == 0:
-            write(place, result)
-            seconds = {"seconds": round(time.perf_counter() - start, 1)}
-            workdir.write_whole(place / TIMINGS, json.dumps(seconds) + "\n")
-            logging.info("complete: %s", f"{folder}/probe.md")
-    return ProbeTable(result)
+    return names, probes.make_plan(encoders, data, settings)
 
 
 def _claim(folder: Path, record: dict[str, Any]) -> None:
@@ -122,7 +134,12 @@ def distinct(given: Sequence[str | os.PathLike[str]]) -> list[str]:
     return names
 
 
-def _free_of_others(folder: Path) -> Path:
+def free_of_others(folder: Path) -> Path:
+    """The folder.
+
+    Raises:
+      InputError: it holds something else than a probe.
+    """
     held = workdir.read(folder) if (folder / workdir.CONFIG).exists() else {}
     if "objective" in held or "command" in held:
         what = "a pretraining run" if "objective" in held else f"what {held['command']} wrote"

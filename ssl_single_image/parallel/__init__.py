@@ -2,6 +2,7 @@
 
 from ssl_single_image.parallel.compile import (
     CompiledEvaluate,
+    CompiledFill,
     CompiledStep,
     compile_evaluate,
     compile_fill,
@@ -10,11 +11,13 @@ from ssl_single_image.parallel.compile import (
     local_batch_size,
     memory,
     operations,
+    shapes_held,
 )
 from ssl_single_image.parallel.shards import Shards
 
 __all__ = [
     "CompiledEvaluate",
+    "CompiledFill",
     "CompiledStep",
     "Shards",
     "compile_evaluate",
@@ -24,4 +27,5 @@ __all__ = [
     "local_batch_size",
     "memory",
     "operations",
+    "shapes_held",
 ]

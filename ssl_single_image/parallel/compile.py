@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -75,9 +75,19 @@ def hold(make: Callable[[], Part], *, devices: Sequence[jax.Device] | None = Non
     return Shards(built(jnp.arange(len(_local(devices)))))
 
 
+def shapes_held(make: Callable[[], Part], *, devices: Sequence[jax.Device] | None = None) -> Shards[Part]:
+    """The shapes and dtypes of what `hold` would build."""
+    devices = jax.devices() if devices is None else list(devices)
+    share = jax.eval_shape(make)
+    if len(devices) == 1:
+        return Shards(share)
+    here = len(_local(devices))
+    return Shards(jax.tree.map(lambda x: jax.ShapeDtypeStruct((here, *x.shape), x.dtype), share))
+
+
 def compile_fill(
     fill: Callable[..., Part], *, devices: Sequence[jax.Device] | None = None
-) -> Callable[[Shards[Part], PyTree, PyTree], Shards[Part]]:
+) -> CompiledFill[Part]:
     """Compiles (shards, common, inputs) -> shards, from `fill(part, common, inputs)` of each device.
 
     The shards are donated. Every device gets all of `common`, and its part of `inputs` as with `split_inputs`.
@@ -88,15 +98,27 @@ def compile_fill(
 
     devices = jax.devices() if devices is None else list(devices)
     if len(devices) == 1:
-        compiled, count = jax.jit(filled, donate_argnums=(1,)), 0
-    else:
-        compiled = jax.pmap(filled, AXIS, in_axes=(None, 0, 0), donate_argnums=(1,), devices=devices)
-        count = len(_local(devices))
+        return CompiledFill(jax.jit(filled, donate_argnums=(1,)), 0)
+    mapped = jax.pmap(filled, AXIS, in_axes=(None, 0, 0), donate_argnums=(1,), devices=devices)
+    return CompiledFill(mapped, len(_local(devices)))
 
-    def call(shards: Shards[Part], common: PyTree, inputs: PyTree) -> Shards[Part]:
-        return Shards(compiled(common, shards.parts, _split(inputs, count) if count else inputs))
 
-    return call
+@dataclasses.dataclass(frozen=True)
+class CompiledFill(Generic[Part]):
+    """What `compile_fill` gives."""
+
+    function: Any
+    split_into: int
+
+    def __call__(self, shards: Shards[Part], common: PyTree, inputs: PyTree) -> Shards[Part]:
+        return Shards(self.function(*self._arguments(shards, common, inputs)))
+
+    def lower(self, *arguments: Any) -> Any:
+        """The program, as `jax.jit` offers it."""
+        return self.function.lower(*self._arguments(*arguments))
+
+    def _arguments(self, shards: Shards[Part], common: PyTree, inputs: PyTree) -> tuple[Any, ...]:
+        return common, shards.parts, _split(inputs, self.split_into) if self.split_into else inputs
 
 
 def operations(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> float | None:
@@ -105,7 +127,7 @@ def operations(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> fl
     return costs.get("flops") or None
 
 
-def memory(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> int:
+def memory(compiled: Callable[..., Any], *arguments: Any) -> int:
     """Bytes that one device holds during a call: arguments, results and what is between them, as XLA has planned it.
 
     The program is compiled for it. Arguments may be shapes and dtypes, as from `jax.eval_shape`.

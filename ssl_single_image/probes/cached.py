@@ -8,6 +8,7 @@ The heads are trained on minibatches gathered there, many steps a call.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from jaxtyping import Array, Float, Int8, Int32
 from ssl_single_image import augment
 from ssl_single_image.datasets import labelling
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.parallel import Shards, hold, replicas
+from ssl_single_image.parallel import Shards, hold, replicas, shapes_held
 from ssl_single_image.probes import linear
 from ssl_single_image.probes.blocks import over_blocks, sum_over_blocks
 from ssl_single_image.probes.kinds import all_answers
@@ -49,13 +50,18 @@ def empty(
 ) -> Shards[Cache]:
     """What `extract` fills, on all devices: room for `images`, rounded up to whole batches."""
     count = jax.device_count() if devices is None else len(devices)
+    return hold(functools.partial(_share, setup, images, dtype, count), devices=devices)
+
+
+def shapes(setup: linear.Setup, images: int, dtype: Any) -> Shards[Cache]:
+    """The shapes and dtypes of `empty`."""
+    return shapes_held(functools.partial(_share, setup, images, dtype, jax.device_count()))
+
+
+def _share(setup: linear.Setup, images: int, dtype: Any, count: int) -> Cache:
     rows = -(-images // setup.batch_size) * setup.batch_size // count
-
-    def share() -> Cache:
-        features = {layer: jnp.zeros((rows, size), dtype) for layer, size in setup.features.items()}
-        return Cache(features, jnp.asarray(setup.labels.blank(rows)))
-
-    return hold(share, devices=devices)
+    features = {layer: jnp.zeros((rows, size), dtype) for layer, size in setup.features.items()}
+    return Cache(features, jnp.asarray(setup.labels.blank(rows)))
 
 
 def extract(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ssl_single_image import parallel
-from ssl_single_image.keys import Stream, stream
+from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.probes import cached, linear
 from ssl_single_image.probes.extraction import Extracted, Extractor
 from ssl_single_image.probes.kinds import Answers
@@ -88,6 +88,13 @@ class Closed:
 
         self._classify = parallel.compile_evaluate(all_layers, split_inputs=True)
         self._extractor = Extractor(plan, setup)
+
+    def memory(self, loaded: LoadedEncoder) -> int:
+        train, test = self._extractor.shapes()
+        state = State(jnp.int32(0), {}, linear.no_statistics(self._setup), {}, {})
+        inputs = parallel.Shards(Inputs(train.parts, test.parts))
+        classifying = parallel.memory(self._classify, state, unused(), inputs)
+        return max(self._extractor.memory(loaded), classifying)
 
     def run(self, loaded: LoadedEncoder) -> Answers:
         found = self._extractor.run(loaded)

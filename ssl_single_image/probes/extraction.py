@@ -63,6 +63,22 @@ class Extractor:
                 raise InputError(f"checkpoint {loaded.name}: its features at {layer} are not finite")
         return Extracted(train, test, statistics, train_label, label)
 
+    def shapes(self) -> tuple[parallel.Shards[cached.Cache], parallel.Shards[cached.Cache]]:
+        """The shapes and dtypes of the features of training images, and of test images."""
+        plan = self._plan
+        counts, dtype = (plan.train_images, plan.test_images), plan.config.feature_dtype
+        train, test = (cached.shapes(self._setup, count, dtype) for count in counts)
+        return train, test
+
+    def memory(self, loaded: LoadedEncoder) -> int:
+        """Bytes that one device holds at most; the programs are compiled for that."""
+        plan, (train, test) = self._plan, self.shapes()
+        split = plan.data.test
+        batch = next(one_pass(split, self._setup.batch_size, min(len(split), plan.test_images), 0))
+        common = (linear.variables(loaded.encoder), np.int32(0))
+        filling = [parallel.memory(self._extract, each, common, own_part(batch)) for each in (train, test)]
+        return max(filling[0], filling[1] + share_of(train))
+
     def _cache(
         self, loaded: LoadedEncoder, split: Split, images: int, name: str
     ) -> tuple[parallel.Shards[cached.Cache], np.ndarray]:
@@ -78,3 +94,9 @@ class Extractor:
                 bar.update(len(labels[-1]))
             progress.show(bar, {})
         return cache, np.concatenate(labels)
+
+
+def share_of(shards: parallel.Shards[PyTree]) -> int:
+    """Bytes of what one device holds of arrays, or of their shapes and dtypes."""
+    here = jax.local_device_count() if jax.device_count() > 1 else 1
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shards)) // here

@@ -46,6 +46,10 @@ class Program(Protocol):
         """
         ...
 
+    def memory(self, loaded: LoadedEncoder) -> int:
+        """Bytes that one device would hold at most, as XLA plans it; the programs are compiled for that."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class NoOptions(Section):

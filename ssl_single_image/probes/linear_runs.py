@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from ssl_single_image import parallel
 from ssl_single_image.datasets import labelling
 from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.probes import cached, linear
-from ssl_single_image.probes.extraction import Extracted, Extractor
+from ssl_single_image.probes.extraction import Extracted, Extractor, share_of
 from ssl_single_image.probes.kinds import Answers, Kind
 from ssl_single_image.probes.passes import one_pass, own_part, progress_bar
 from ssl_single_image.runs import LoadedEncoder, progress
@@ -47,6 +48,13 @@ class Cached:
         repeats = [self._repeat(loaded, found, seed) for seed in seeds]
         return answers(self._setup, repeats, found.label)
 
+    def memory(self, loaded: LoadedEncoder) -> int:
+        train, test = self._extractor.shapes()
+        state = jax.eval_shape(functools.partial(self._probe.init, 0, loaded.encoder))
+        training = parallel.memory(self._train, state, unused(), train) + share_of(test)
+        testing = parallel.memory(self._classify, state, unused(), test) + share_of(train)
+        return max(self._extractor.memory(loaded), training, testing)
+
     def _repeat(self, loaded: LoadedEncoder, found: Extracted, seed: int) -> dict[str, np.ndarray]:
         config, rows = self._plan.config, self._steps * self._setup.batch_size
         state = self._probe.init(seed, loaded.encoder)
@@ -77,6 +85,12 @@ class Published:
             given, label = self._test(loaded.name, state)
             repeats.append(given)
         return answers(self._setup, repeats, label)
+
+    def memory(self, loaded: LoadedEncoder) -> int:
+        state = jax.eval_shape(functools.partial(self._probe.init, 0, loaded.encoder))
+        size, test = self._setup.batch_size, self._plan.data.test
+        batch = own_part(next(one_pass(test, size, min(len(test), size), 0)))
+        return max(parallel.memory(each, state, unused(), batch) for each in (self._step, self._classify))
 
     def _fit(self, name: str, state: State, seed: int) -> State:
         plan, size = self._plan, self._setup.batch_size

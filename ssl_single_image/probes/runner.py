@@ -27,7 +27,7 @@ def run(plan: ProbePlan) -> dict[str, Any]:
       InputError: an encoder's features, or a probe's loss, are not finite; or what is measured is not defined.
     """
     kind, classes = probes.find(plan.config.kind), len(plan.data.classes)
-    answers = _answers(kind, plan)
+    answers = _answers(plan)
     results = [
         {
             "checkpoint": loaded.name,
@@ -60,13 +60,13 @@ def run(plan: ProbePlan) -> dict[str, Any]:
     }
 
 
-def _answers(kind: probes.Kind, plan: ProbePlan) -> list[probes.Answers]:
+def _answers(plan: ProbePlan) -> list[probes.Answers]:
     """Of every encoder, in order; those of one spec share a program."""
     programs: dict[int, probes.Program] = {}
     found = []
     for loaded, setup in zip(plan.encoders, plan.setups, strict=True):
         if id(setup) not in programs:
-            programs[id(setup)] = _program(kind, plan, setup)
+            programs[id(setup)] = program(plan, setup)
         found.append(programs[id(setup)].run(loaded))
     return found
 
@@ -102,9 +102,15 @@ def _plain(spec: EncoderSpec) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
 
 
-def _program(kind: probes.Kind, plan: ProbePlan, setup: linear.Setup) -> probes.Program:
+def memory(plan: ProbePlan) -> int:
+    """Bytes that one device would hold at most, over all encoders; every program is compiled for that."""
+    firsts = {id(setup): (setup, loaded) for loaded, setup in zip(plan.encoders, plan.setups, strict=True)}
+    return max(program(plan, setup).memory(loaded) for setup, loaded in firsts.values())
+
+
+def program(plan: ProbePlan, setup: linear.Setup) -> probes.Program:
     """The kind's program, with the batch-norm statistics that the config asks for."""
-    program = kind.make(plan, setup)
+    made = probes.find(plan.config.kind).make(plan, setup)
     if plan.config.statistics == "recomputed":
-        return statistics.Recomputed(program, plan, setup)
-    return program
+        return statistics.Recomputed(made, plan, setup)
+    return made

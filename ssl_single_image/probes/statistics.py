@@ -37,6 +37,9 @@ class Recomputed:
     def run(self, loaded: LoadedEncoder) -> Answers:
         return self._program.run(dataclasses.replace(loaded, encoder=self.encoder(loaded)))
 
+    def memory(self, loaded: LoadedEncoder) -> int:
+        return self._program.memory(loaded)  # more than statistics need: they keep no features
+
     def encoder(self, loaded: LoadedEncoder) -> EncoderVariables:
         """The encoder of `loaded` with recomputed statistics."""
         plan = self._plan

@@ -187,7 +187,7 @@ def test_a_probe_does_not_take_the_folder_of_an_analysis(tmp_path: Path) -> None
     from ssl_single_image.experiments import probing
 
     with pytest.raises(InputError, match="holds what analyse wrote"):
-        probing._free_of_others(tmp_path)
+        probing.free_of_others(tmp_path)
     assert (tmp_path / "config.json").read_text() == before
 
 

@@ -30,6 +30,9 @@ class Unused:
     def run(self, loaded: LoadedEncoder) -> Answers:
         raise AssertionError
 
+    def memory(self, loaded: LoadedEncoder) -> int:
+        raise AssertionError
+
 
 def program(
     encoder: LoadedEncoder, data: LabelledSet | None = None, batch_size: int = 8, **changes: object

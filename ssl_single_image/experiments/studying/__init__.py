@@ -84,17 +84,18 @@ def study(
 
 
 def planned(config: Any, folder: str | os.PathLike[str], rows: Sequence[str] = ()) -> Planned:
-    """What `study` would do, and how long it would take; nothing is written.
+    """What `study` would do, and how long it would take; all that it would refuse is refused, and nothing is written.
 
     Raises:
       InputError: as `study`.
     """
     settings = _settings(config)
     place = places.brought(folder, must=False)
-    every = plan.units(settings)
+    every, chosen = plan.units(settings), plan.units(settings, rows)
+    _check(place, chosen)
     estimator = Estimator(place, every)
     found: Planned = []
-    for unit in plan.units(settings, rows):
+    for unit in chosen:
         stages = state.pending(place, unit, state.read(place, unit))
         found.append((unit, [(stage, estimator.of(unit, stage)) for stage in stages]))
     return found
