@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tabulate import tabulate
 
@@ -113,6 +113,14 @@ class Worker:
             process.wait()
 
 
+class Contender(Protocol):
+    """What takes part in `compare`: a `Worker`, or several that work together."""
+
+    def rate(self, seconds: float) -> float: ...
+    def peak_mib(self) -> float: ...
+    def stop(self) -> None: ...
+
+
 def serve(work: Callable[[int], int]) -> None:
     """The worker's side: `work(k)` does a piece of work and returns how many images that were."""
     work(0)
@@ -127,7 +135,7 @@ def serve(work: Callable[[int], int]) -> None:
 
 
 def compare(
-    workers: Mapping[str, Worker], repeats: int, seconds: float
+    workers: Mapping[str, Contender], repeats: int, seconds: float
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Median images/s of each, from interleaved rounds, and their peak MiB; the workers are stopped afterwards."""
     rates: dict[str, list[float]] = {name: [] for name in workers}

@@ -7,6 +7,7 @@ import jax
 FASTEST: dict[str, dict[str, str]] = {
     "convolution": {"cpu": "products", "other": "native"},
     "max_pool": {"cpu": "separable", "other": "native"},
+    "sum_over_replicas": {"cpu": "joined", "other": "apart"},
     "dtype": {"cpu": "float32", "other": "bfloat16"},
 }
 """Operation -> backend -> the formulation to take; "other" stands for GPUs and TPUs."""

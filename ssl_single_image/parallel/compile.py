@@ -145,7 +145,11 @@ def local_batch_size(batch_size: int, devices: Sequence[jax.Device] | None = Non
     """
     devices = jax.devices() if devices is None else devices
     if batch_size % len(devices):
-        raise InputError(f"batch_size {batch_size} can't be split evenly over {len(devices)} devices")
+        below = batch_size // len(devices) * len(devices)
+        near = " or ".join(str(size) for size in (below, below + len(devices)) if size)
+        raise InputError(
+            f"batch_size {batch_size} can't be split evenly over {len(devices)} devices; the nearest that can: {near}"
+        )
     return batch_size * len(_local(devices)) // len(devices)
 
 

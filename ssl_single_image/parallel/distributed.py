@@ -63,11 +63,11 @@ def initialize() -> None:
         try:
             count, index = (int(os.environ[name]) for name in names)
             address = os.environ["JAX_COORDINATOR_ADDRESS"]
-            patience = int(os.environ.get(PATIENCE, "300"))
         except (KeyError, ValueError) as error:
             raise InputError(
                 f"environment of a run in several processes: {error}; see launch/local.sh"
             ) from error
+        patience = _seconds(PATIENCE, 300)
         if not 0 <= index < count:
             raise InputError(f"SSL_PROCESS_ID={index}: must be in [0, {count}), as SSL_NUM_PROCESSES says")
         if not re.fullmatch(r".+:\d{1,5}", address) or not 0 < int(address.rpartition(":")[2]) < 2**16:
@@ -86,7 +86,12 @@ def initialize() -> None:
             within=patience,
         )
     elif os.environ.get("SSL_DISTRIBUTED") == "auto":
-        _join("SSL_DISTRIBUTED=auto: no cluster was recognised here")
+        patience = _seconds(PATIENCE, 300)
+        _join(
+            f"SSL_DISTRIBUTED=auto: no cluster was recognised here, or not all its processes joined in {patience} s",
+            initialization_timeout=patience + MARGIN,
+            within=patience,
+        )
     elif "SSL_DISTRIBUTED" in os.environ:
         raise InputError(f"SSL_DISTRIBUTED={os.environ['SSL_DISTRIBUTED']!r}: the one value is 'auto'")
     check_devices()
@@ -137,6 +142,18 @@ def first_decides(act: Callable[[], None]) -> None:
         raise InputError(said)
 
 
+def _seconds(name: str, default: int) -> int:
+    """What an environment variable says.
+
+    Raises:
+      InputError: it is no whole number above 0.
+    """
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal() or not int(text):
+        raise InputError(f"{name}={text}: must be a whole number of seconds, at least 1")
+    return int(text)
+
+
 def _wait_for(address: str, patience: int) -> None:
     """Until process 0 listens: JAX's own client aborts the process when it gives up.
 
@@ -171,10 +188,7 @@ def _join(failed: str, within: float | None = None, **arguments: Any) -> None:
         except (RuntimeError, ValueError) as error:
             errors.append(error)
 
-    silence = os.environ.get(SILENCE, "60")
-    if not silence.isdecimal() or not int(silence):
-        raise InputError(f"{SILENCE}={silence}: must be a whole number of seconds, at least 1")
-    arguments["heartbeat_timeout_seconds"] = int(silence)
+    arguments["heartbeat_timeout_seconds"] = _seconds(SILENCE, 60)
     thread = threading.Thread(target=join, daemon=True)
     thread.start()
     thread.join(within)

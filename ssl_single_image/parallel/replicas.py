@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Int32, Key, Shaped, UInt32
 
+from ssl_single_image.ops.backend import fastest
 from ssl_single_image.types import PyTree
 
 
@@ -24,13 +26,37 @@ def place(axis_name: str | None) -> Int32[Array, ""]:
 
 
 def total(values: PyTree, axis_name: str | None) -> PyTree:
-    """The sum over replicas."""
-    return values if axis_name is None else lax.psum(values, axis_name)
+    """The sum over replicas, of each leaf.
+
+    On GPUs and TPUs XLA joins the messages of several leaves, and may send them while it computes. On CPUs it sends
+    them one by one, each with its latency, so they are joined here.
+    """
+    if axis_name is None:
+        return values
+    if fastest("sum_over_replicas") == "apart":
+        return lax.psum(values, axis_name)
+    return _joined(values, axis_name)
 
 
 def mean(values: PyTree, axis_name: str | None) -> PyTree:
-    """The mean over replicas."""
-    return values if axis_name is None else lax.pmean(values, axis_name)
+    """The mean over replicas, of each leaf."""
+    if axis_name is None:
+        return values
+    return jax.tree.map(lambda x: x / count(axis_name), total(values, axis_name))
+
+
+def _joined(values: PyTree, axis_name: str) -> PyTree:
+    """The sum over replicas, by one message for each type."""
+    leaves, structure = jax.tree.flatten(values)
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    sums = list(leaves)
+    for kind in dict.fromkeys(leaf.dtype for leaf in leaves):
+        places = [number for number, leaf in enumerate(leaves) if leaf.dtype == kind]
+        flat = lax.psum(jnp.concatenate([leaves[number].reshape(-1) for number in places]), axis_name)
+        ends = np.cumsum([leaves[number].size for number in places])
+        for number, part in zip(places, jnp.split(flat, ends[:-1]), strict=True):
+            sums[number] = part.reshape(leaves[number].shape)
+    return jax.tree.unflatten(structure, sums)
 
 
 def gather(values: PyTree, axis_name: str | None) -> PyTree:

@@ -6,61 +6,20 @@ unit near 0 may change sides, and whether it does depends on the processor.
 
 import jax
 import numpy as np
-import optax
 import pytest
-from precision import distance, float64, widened
+from objective_fakes import MATCHING, PLAIN, entry, inputs_of, make, start
+from precision import distance, float64
 
-from ssl_single_image import augment, images, models
-from ssl_single_image.datasets.base import numpy_batch
-from ssl_single_image.objectives import OBJECTIVES, Setup, bigan, deepcluster
+from ssl_single_image import augment
+from ssl_single_image.objectives import OBJECTIVES
 from ssl_single_image.parallel import compile_evaluate, compile_step, local_batch_size
-from ssl_single_image.types import EncoderSpec, InputError
+from ssl_single_image.types import InputError
 
 STEPS = 3
 ROUNDING = 1e-9
 """What a step may differ by, as a share of what it changes: measured 1e-13."""
 OF_A_REPLICA = ("diversity", "loss", "accuracy", "reconstruction_shuffled", "latent_shuffled", "inversion")
 """What BiGAN measures among the examples of one replica; in training only the first."""
-MATCHING = "bigan, with a critic and matching"
-OPTIONS = {
-    "deepcluster": deepcluster.Options(clusters=10, components=8),
-    MATCHING: bigan.Options(
-        latent=8,
-        width=4,
-        discriminator="alexnet32",
-        joint="bilinear",
-        matching=0.5,
-        loss="hinge",
-        spectral_norm=True,
-    ),
-}
-PLAIN = augment.CropSpec.preset("paper", 32).replace(min_area=0.05, jitter_probability=0.0)
-
-
-def make(name, sync=True):
-    spec = EncoderSpec("alexnet32", {}, 32, models.MEAN, models.STD)
-    optimizer = optax.sgd(0.02, momentum=0.9)
-    options = OPTIONS.get(name)
-    return entry(name).make(
-        Setup(spec, PLAIN, 100, 8, 3, optimizer, sync, "float64", view_hflip=0.5, classes=3, options=options)
-    )
-
-
-def entry(name):
-    return OBJECTIVES[name.partition(",")[0]]
-
-
-def inputs_of(name):
-    rng = np.random.default_rng(0)
-    if entry(name).labelled:
-        image = rng.integers(0, 256, (8, 40, 40, 3)).astype(np.uint8)
-        return numpy_batch(image, rng.integers(0, 3, 8).astype(np.int32), np.full((8, 2), 40, np.int32))
-    return images.build_atlas([rng.integers(0, 256, (90, 120, 3)).astype(np.uint8)])
-
-
-def start(name, inputs):
-    """The state at step 0, with float64 variables."""
-    return widened(jax.jit(make(name).init)(jax.random.key(0), inputs))
 
 
 def compiled(name, devices, sync=True):
@@ -173,6 +132,8 @@ def test_batch_norm_per_replica_is_another_run_with_replicas_still_alike():
 
 
 def test_a_batch_that_does_not_split():
-    with pytest.raises(InputError, match="batch_size 6"):
-        local_batch_size(6)
+    for size, near in ((6, "4 or 8"), (3, "4"), (257, "256 or 260")):
+        told = f"batch_size {size} can't be split evenly over 4 devices; the nearest that can: {near}"
+        with pytest.raises(InputError, match=f"^{told}$"):
+            local_batch_size(size)
     assert local_batch_size(8) == 8

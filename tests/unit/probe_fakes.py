@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,9 +25,9 @@ SPEC = EncoderSpec("tiny", {}, SIDE, models.MEAN, models.STD)
 LAYERS = (ConvSpec(8, 3, padding=1, pool=(2, 2)), ConvSpec(12, 3, padding=1))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def tiny_backbone() -> Iterator[None]:
-    """Registers the backbone; import it in a module to have it there."""
+@contextlib.contextmanager
+def registered() -> Iterator[None]:
+    """The backbone is there by its name."""
     trunk = models.Backbone(
         build=lambda options, **shared: ConvTrunk(LAYERS, **shared),
         head=lambda outputs, options, **shared: FCHead((8,), outputs, **shared),
@@ -36,6 +37,13 @@ def tiny_backbone() -> Iterator[None]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(models.BACKBONES, "tiny", trunk)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_backbone() -> Iterator[None]:
+    """Registers the backbone; import it in a module to have it there."""
+    with registered():
         yield
 
 
