@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -39,13 +39,37 @@ class FCHead(nn.Module):
         for number, features in enumerate(self.hidden, 1):
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            dense = functools.partial(nn.Dense, kernel_init=dense_init, dtype=self.dtype)
-            x = dense(features, use_bias=not self.batch_norm, name=f"fc{number}")(x)
+            x = _dense(features, f"fc{number}", self.dtype, bias=not self.batch_norm)(x)
             if self.batch_norm:
                 x = batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x)
             if number == len(self.hidden):
                 self.sow("intermediates", FEATURES, x)
             x = nn.relu(x)
+        return dense_top(self.outputs)(at_least_float32(x))
+
+
+class TowersHead(nn.Module):
+    """Outputs of `towers` views of an image together -> logits (B, outputs) in float32.
+
+    Features (towers B, ...) come view by view, those of one image behind each other. All go through one fully connected
+    layer. What it gives for one image is concatenated, (B, towers shared), and goes through another.
+    """
+
+    towers: int
+    shared: int
+    hidden: int
+    outputs: int
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = x.reshape(x.shape[0], -1)
+        for number, features in enumerate((self.shared, self.hidden), 1):
+            x = _dense(features, f"fc{number}", self.dtype, bias=False)(x)
+            x = nn.relu(batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x))
+            if number == 1:
+                x = x.reshape(-1, self.towers * self.shared)
         return dense_top(self.outputs)(at_least_float32(x))
 
 
@@ -60,6 +84,10 @@ class AverageHead(nn.Module):
         mean = x.mean((1, 2))
         self.sow("intermediates", FEATURES, mean)
         return dense_top(self.outputs)(at_least_float32(mean))
+
+
+def _dense(features: int, name: str, dtype: jnp.dtype, *, bias: bool) -> nn.Dense:
+    return nn.Dense(features, use_bias=bias, kernel_init=dense_init, dtype=dtype, name=name)
 
 
 def dense_top(outputs: int) -> nn.Dense:

@@ -164,10 +164,16 @@ def apply_gradients(
     ), metrics
 
 
-def init_state(setup: Setup, network: models.Module, key: jax.Array) -> State:
-    """The state at step 0 of a network that takes `setup.encoder`'s input."""
+def init_state(
+    setup: Setup,
+    network: models.Module,
+    key: jax.Array,
+    example: Float[Array, "n s s 3"] | None = None,
+) -> State:
+    """The state at step 0 of a network that takes what `example` has the shape of; None: `setup.encoder`'s input."""
     size = setup.encoder.size
-    variables = network.init({"params": key}, jnp.zeros((2, size, size, 3)), train=False)
+    example = jnp.zeros((2, size, size, 3)) if example is None else example
+    variables = network.init({"params": key}, example, train=False)
     params = variables["params"]
     return State(
         step=jnp.int32(0),

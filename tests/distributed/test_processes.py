@@ -68,16 +68,17 @@ def test_a_run_of_two_processes(tmp_path):
 
 
 STUDY = """
-from ml_collections import ConfigDict
+from ssl_single_image.experiments.presets import as_config_dict
+from ssl_single_image.experiments.study_settings import StudyConfig
 
 def get_config():
     fields = {"batch_size": 4, "log_every": 2, "eval_every": 0, "checkpoint_every": 2}
     row = {"method": "RotNet", "images": "image B", "pretrain": "rotnet", "source": "b", "fields": fields, "views": 32}
     heads = {"epochs": 2, "batch_size": 12, "max_features": 64, "layers": ("conv1", "conv2")}
-    return ConfigDict({
-        "title": "two", "sources": {"b": "builtin:astronaut"}, "probe": "photos", "probe_fields": heads,
-        "rows": [{"name": name, **row} for name in ("one", "two")],
-    })
+    return as_config_dict(StudyConfig(
+        title="two", sources={"b": "builtin:astronaut"}, probe="photos", probe_fields=heads,
+        rows=tuple({"name": name, **row} for name in ("one", "two")),
+    ))
 """
 
 

@@ -16,6 +16,7 @@ from ssl_single_image.runs.metrics import METRICS, read_metrics
 DRAWN = {
     "samples": "Samples: crops as the network sees them, or what it generates.",
     "clusters": "Crops by cluster, the tightest first.",
+    "puzzles": "Crops, and their tiles in the order in which the towers get them.",
 }
 """Pictures in a pretraining's workdir -> captions."""
 SUMMARY = ("objective", "source", "dataset", "backbone", "preset", "steps", "batch_size", "crops", "seed")
