@@ -156,10 +156,14 @@ class _Lease:
             )
 
     def give_back(self) -> None:
+        """Gives it back where the store answers; otherwise it runs out by itself."""
         self._end.set()
         self._thread.join()
-        if self._found().get("token") == self._token:
-            self._mirror.remove(LEASE)
+        try:
+            if self._found().get("token") == self._token:
+                self._mirror.remove(LEASE)
+        except Exception as error:  # what the job has to say is more important
+            logging.warning("%s: the lease could not be given back (%s)", self._mirror.url, error)
 
     def _live(self) -> None:
         while not self._end.wait(BEAT):

@@ -222,6 +222,18 @@ def test_a_store_that_can_not_be_written_is_said_at_the_end(url, monkeypatch):
     assert LEASE not in stored(url)
 
 
+def test_a_store_that_is_gone_at_the_end_does_not_hide_what_the_command_says(url, monkeypatch):
+    def gone(self, *arguments, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("ssl_single_image.runs.mirror.PAUSE", 0.0)
+    with pytest.raises(Halted, match=r"OSError: no route to host"), places.working(url) as place:
+        (place / "metrics.jsonl").write_text("new\n")
+        for name in ("read", "write", "remove"):
+            monkeypatch.setattr(Mirror, name, gone)
+    assert (place / "metrics.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("objects", "message"),
     [
