@@ -227,10 +227,13 @@ def test_a_store_that_is_gone_at_the_end_does_not_hide_what_the_command_says(url
         raise OSError("no route to host")
 
     monkeypatch.setattr("ssl_single_image.runs.mirror.PAUSE", 0.0)
-    with pytest.raises(Halted, match=r"OSError: no route to host"), places.working(url) as place:
-        (place / "metrics.jsonl").write_text("new\n")
-        for name in ("read", "write", "remove"):
-            monkeypatch.setattr(Mirror, name, gone)
+    working = places.working(url)
+    place = working.__enter__()
+    (place / "metrics.jsonl").write_text("new\n")
+    for name in ("read", "write", "remove"):
+        monkeypatch.setattr(Mirror, name, gone)
+    with pytest.raises(Halted, match=r"OSError: no route to host"):
+        working.__exit__(None, None, None)
     assert (place / "metrics.jsonl").exists()
 
 
