@@ -74,7 +74,7 @@ from ssl_single_image.experiments.study_settings import StudyConfig
 def get_config():
     fields = {"batch_size": 4, "log_every": 2, "eval_every": 0, "checkpoint_every": 2}
     row = {"method": "RotNet", "images": "image B", "pretrain": "rotnet", "source": "b", "fields": fields, "views": 32}
-    heads = {"epochs": 2, "batch_size": 12, "max_features": 64, "layers": ("conv1", "conv2")}
+    heads = {"epochs": 2, "batch_size": 12, "max_features": 128, "layers": ("conv1", "conv2")}
     return as_config_dict(StudyConfig(
         title="two", sources={"b": "builtin:astronaut"}, probe="photos", probe_fields=heads,
         rows=tuple({"name": name, **row} for name in ("one", "two")),
