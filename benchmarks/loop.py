@@ -1,8 +1,8 @@
 """What the training loop costs beside the steps: its own work at each step, and its checkpoints.
 
 "loop" trains with a step that does nothing, against the bare compiled step called as often. Runs of two lengths are
-compared, so start and compilation drop out. "checkpoint" is the time for which saving holds up the loop, and the time
-until all is on disk, as a share of the steps between two checkpoints. `python benchmarks/loop.py --json`
+compared, so start and compilation drop out. "checkpoint" is the time for which saving holds up the loop, and then the
+time until all is on disk. Both are shares of the time between two checkpoints. `python benchmarks/loop.py --json`
 """
 
 from __future__ import annotations

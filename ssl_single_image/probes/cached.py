@@ -33,8 +33,8 @@ from ssl_single_image.types import Batch, EncoderVariables, Metrics, PyTree, Sta
 class Cache:
     """Pooled features of labelled images, or a replica's share of them.
 
-    A set of N images is cut into batches, and of each batch a replica holds the part that it is given when inputs are
-    split. Its share is these parts, one after the other. `held_at` finds a row of the set.
+    A set of N images is cut into batches. Of each batch a replica holds the part that it gets when inputs are split.
+    Its share is these parts, one after the other. `held_at` finds a row of the set.
 
     Attributes:
       features: layer -> (N, F), `feature_dtype`; N is a multiple of the batch size.
