@@ -104,12 +104,14 @@ def test_a_puzzle_without_colours_has_the_luma_in_all_channels():
 def test_each_channel_of_each_tile_is_normalised_and_a_flat_one_is_nothing():
     noise = np.random.default_rng(1).normal(3, 2, (2, 9, 8, 8, 3)).astype(np.float32)
     noise[0, 3, :, :, 1] = 0.25
+    faint = noise[1, 0, :, :, 2] = 0.25 + 2e-4 * np.sign(noise[1, 0, :, :, 0])
     x = np.asarray(tiles.normalised(jnp.asarray(noise)))
     flat = np.zeros((2, 9, 3), bool)
-    flat[0, 3, 1] = True
+    flat[0, 3, 1] = flat[1, 0, 2] = True
     np.testing.assert_allclose(x.mean((2, 3)), 0, atol=1e-5)
     np.testing.assert_allclose(x.std((2, 3))[~flat], 1, rtol=1e-5)
     np.testing.assert_array_equal(x[0, 3, :, :, 1], 0)
+    np.testing.assert_allclose(x[1, 0, :, :, 2], faint - faint.mean(), atol=1e-6)  # rounding is not blown up
 
 
 def test_draws_cover_their_ranges_and_stay_in_the_cell():
