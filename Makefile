@@ -8,7 +8,7 @@ DEMO := runs/demo
 BASELINES := $(DEMO)/rotnet,$(DEMO)/supervised,random:alexnet32,scattering,kmeans:alexnet32,source=builtin:astronaut
 
 # Files go to the two workers as they are listed: the longest come first.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25
 
 .PHONY: demo test test-all lint docs pictures clean
 

@@ -119,8 +119,7 @@ def test_a_study_has_a_folder_of_its_own(tmp_path: Path, fakes: Fakes) -> None:
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "imagenet"])
 def test_the_papers_studies_can_be_planned(name: str, tmp_path: Path) -> None:
-    """Their sources need not be there for that."""
-    argument = "a=a.jpg,b=b.jpg,thousand=folder"
+    argument = "a=builtin:astronaut,b=builtin:coffee,thousand=builtin:chelsea"
     study = configs.read("study", configs.load("study", f"{name}:{argument}"))
     plans = studying.planned(study, tmp_path / "s")
     assert len(plans) > 50
