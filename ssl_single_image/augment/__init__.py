@@ -1,11 +1,18 @@
 """Crops of an atlas: drawn from a key, resampled once, recoloured. All functions are pure."""
 
 from ssl_single_image.augment.check import check_source
-from ssl_single_image.augment.geometry import Geometry, crop_corners, posed
-from ssl_single_image.augment.photometric import Jitter, normalise
+from ssl_single_image.augment.geometry import Geometry, crop_corners, posed, window_overlap
+from ssl_single_image.augment.photometric import Jitter, greyed, normalise
 from ssl_single_image.augment.pipeline import CropParams, render, sample_params
 from ssl_single_image.augment.spec import CropSpec
-from ssl_single_image.augment.virtual import permute_index, render_centres, render_crops, render_views
+from ssl_single_image.augment.virtual import (
+    crop_params,
+    permute_index,
+    render_centres,
+    render_crops,
+    render_views,
+    view_params,
+)
 
 __all__ = [
     "CropParams",
@@ -14,6 +21,8 @@ __all__ = [
     "Jitter",
     "check_source",
     "crop_corners",
+    "crop_params",
+    "greyed",
     "normalise",
     "permute_index",
     "posed",
@@ -22,4 +31,6 @@ __all__ = [
     "render_crops",
     "render_views",
     "sample_params",
+    "view_params",
+    "window_overlap",
 ]

@@ -129,6 +129,21 @@ def crop_corners(geometry: Geometry, size: int) -> Float[Array, "... 4 2"]:
     return geometry.centre[..., None, :] + jnp.einsum("...ij,kj->...ki", geometry.matrix, corners)
 
 
+def window_overlap(a: Geometry, b: Geometry) -> Float[Array, "A B"]:
+    """Intersection over union of the windows of crops, before rotation and shear; 0 where the images differ.
+
+    Args:
+      a: of A crops.
+      b: of B crops of the same atlas.
+    """
+    low = jnp.maximum(a.origin[:, None], b.origin[None])
+    high = jnp.minimum((a.origin + a.extent)[:, None], (b.origin + b.extent)[None])
+    both = jnp.maximum(high - low, 0).prod(-1)
+    area_a, area_b = a.extent.prod(-1), b.extent.prod(-1)
+    either = area_a[:, None] + area_b[None] - both
+    return jnp.where(a.image[:, None] == b.image[None], both / either, 0.0)
+
+
 def _choose_image(u: jax.Array, atlas: Atlas, spec: CropSpec) -> jax.Array:
     if spec.image_choice == "uniform":
         index = jnp.floor(u * atlas.count)

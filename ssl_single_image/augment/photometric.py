@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ssl_single_image.augment.resample import Planes
 from ssl_single_image.augment.spec import CropSpec
@@ -199,6 +199,12 @@ def _pivot(planes: Planes, until_contrast: Chain, spec: CropSpec) -> jax.Array:
     """What contrast blends with: the mean grey (B,) of what the operations before it give."""
     nothing = jnp.zeros(len(planes[0]))
     return _exact_mean(_grey(_operate(planes, until_contrast, nothing))) if spec.contrast else nothing
+
+
+def greyed(x: Float[Array, "B S S 3"], which: Bool[Array, " B"]) -> Float[Array, "B S S 3"]:
+    """Crops in [0, 1], those of `which` (B,) with their luma in all channels."""
+    grey = _grey((x[..., 0], x[..., 1], x[..., 2])).astype(x.dtype)
+    return jnp.where(which[:, None, None, None], grey[..., None], x)
 
 
 def _each(values: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer, Key, UInt32
 
-from ssl_single_image.augment.pipeline import render, sample_params
+from ssl_single_image.augment.pipeline import CropParams, render, sample_params
 from ssl_single_image.augment.resample import interleave, locate, lookup
 from ssl_single_image.augment.spec import CropSpec
 from ssl_single_image.images.atlas import Atlas
@@ -29,15 +29,26 @@ def render_crops(
     Returns:
       (B, S, S, 3) in [0, 1], of type `spec.dtype`.
     """
+    return render(atlas, crop_params(atlas, key, indices, spec), spec)
+
+
+def crop_params(
+    atlas: Atlas, key: Key[Array, ""], indices: Integer[Array, " B"], spec: CropSpec
+) -> CropParams:
+    """What `render_crops` draws for its crops, whose arguments these are."""
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
-    return render(atlas, jax.vmap(lambda k: sample_params(k, atlas, spec))(keys), spec)
+    return jax.vmap(lambda k: sample_params(k, atlas, spec))(keys)
 
 
 def render_views(atlas: Atlas, keys: Key[Array, " B"], spec: CropSpec) -> Float[Array, "B S S 3"]:
     """One view of each image of an atlas of B images, image b drawn from keys[b]; see `render_crops`."""
+    return render(atlas, view_params(atlas, keys, spec), spec)
+
+
+def view_params(atlas: Atlas, keys: Key[Array, " B"], spec: CropSpec) -> CropParams:
+    """What `render_views` draws for its views, whose arguments these are."""
     images = jnp.arange(atlas.count, dtype=jnp.int32)
-    params = jax.vmap(lambda k, i: sample_params(k, atlas, spec, image=i))(keys, images)
-    return render(atlas, params, spec)
+    return jax.vmap(lambda k, i: sample_params(k, atlas, spec, image=i))(keys, images)
 
 
 def render_centres(atlas: Atlas, size: int) -> Float[Array, "N S S 3"]:

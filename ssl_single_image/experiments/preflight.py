@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -198,7 +197,8 @@ def _memory_of_a_step(
         objective.step, split_inputs=data.split, steps_per_call=settings.steps_per_call, devices=devices
     )
     key, inputs = stream(settings.seed, Stream.STEP), next(iter(data.train(0)))
-    return parallel.memory(compiled, _state(objective, settings, data), key, inputs)
+    state = parallel.divide(_state(objective, settings, data), devices)
+    return parallel.memory(compiled, state, key, inputs)
 
 
 def _within_limit(needed: int, devices: Sequence[jax.Device], give: str) -> str:
@@ -207,24 +207,13 @@ def _within_limit(needed: int, devices: Sequence[jax.Device], give: str) -> str:
     Raises:
       InputError: it is more; says what to give.
     """
-    limit = _limit(devices)
+    limit = parallel.memory_limit(devices)
     if limit is not None and needed > limit:
         raise InputError(
             f"{needed / 1e9:.1f} GB are needed on each device, which has {limit / 1e9:.1f} GB: give {give}"
         )
     has = "" if limit is None else f" of {limit / 1e9:.1f} GB"
     return f"{needed / 1e9:.2f} GB{has} on each device"
-
-
-def _limit(devices: Sequence[jax.Device]) -> int | None:
-    """Bytes that one device has for arrays; of CPUs, the host's memory divided by their number."""
-    here = [device for device in devices if device.process_index == jax.process_index()]
-    stats = here[0].memory_stats() if here else None
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"])
-    if not here or here[0].platform != "cpu":
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // len(here)
 
 
 def _schedule(settings: PretrainConfig | FinetuneConfig, devices: Sequence[jax.Device]) -> str:

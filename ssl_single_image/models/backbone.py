@@ -49,6 +49,7 @@ class Backbone:
       smallest: side of the smallest input that leaves a cell in every layer.
       parameters: trainable values of the trunk with the default options.
       options: a `Section` with the backbone's own settings and their defaults.
+      averages: whether heads take the mean of the output over its map, as the published one does.
       input_size_by: options -> `input_size`, where it depends on them.
     """
 
@@ -58,6 +59,7 @@ class Backbone:
     smallest: int
     parameters: int
     options: type[Section] = NoOptions
+    averages: bool = False
     input_size_by: Callable[[Any], int] | None = None
 
     def made_for(self, options: Section) -> int:

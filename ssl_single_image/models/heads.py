@@ -14,6 +14,8 @@ from ssl_single_image.models.layers import at_least_float32, batch_norm
 
 FEATURES = "features"
 """What an intermediate is called."""
+SHORTEST = 1e-6
+"""Length below which an embedding is not made longer, so that one of zeros has a gradient."""
 
 dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -52,25 +54,61 @@ class TowersHead(nn.Module):
     """Outputs of `towers` views of an image together -> logits (B, outputs) in float32.
 
     Features (towers B, ...) come view by view, those of one image behind each other. All go through one fully connected
-    layer. What it gives for one image is concatenated, (B, towers shared), and goes through another.
+    layer. What it gives for one image is concatenated, (B, towers shared), and goes through another. With `average` the
+    features are their mean over the map, (towers B, D).
     """
 
     towers: int
     shared: int
     hidden: int
     outputs: int
+    average: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        x = x.reshape(x.shape[0], -1)
+        x = flat(x, self.average)
         for number, features in enumerate((self.shared, self.hidden), 1):
             x = _dense(features, f"fc{number}", self.dtype, bias=False)(x)
             x = nn.relu(batch_norm(train, self.axis_name, self.dtype, f"bn{number}")(x))
             if number == 1:
                 x = x.reshape(-1, self.towers * self.shared)
         return dense_top(self.outputs)(at_least_float32(x))
+
+
+class EmbeddingHead(nn.Module):
+    """Features (towers B, ...) -> embeddings (B, outputs) in float32 of length 1.
+
+    With `hidden` a layer of so many units, batch norm and ReLU comes first. The embeddings of the `towers` views of an
+    image, which lie behind each other, are concatenated and go through one more linear layer. `average` is as in
+    `TowersHead`.
+    """
+
+    outputs: int
+    hidden: int = 0
+    towers: int = 1
+    average: bool = False
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        x = flat(x, self.average)
+        if self.hidden:
+            x = _dense(self.hidden, "fc1", self.dtype, bias=False)(x)
+            x = nn.relu(batch_norm(train, self.axis_name, self.dtype, "bn1")(x))
+        x = _dense(self.outputs, "embedding", self.dtype, bias=True)(x)
+        if self.towers > 1:
+            x = x.reshape(-1, self.towers * self.outputs)
+            x = _dense(self.outputs, "together", self.dtype, bias=True)(x)
+        x = at_least_float32(x)
+        return x / jnp.sqrt(jnp.square(x).sum(-1, keepdims=True) + SHORTEST**2)
+
+
+def flat(x: jax.Array, average: bool) -> jax.Array:
+    """Features (n, ...) -> (n, D): their mean over the map, or all of them."""
+    return x.mean((1, 2)) if average and x.ndim == 4 else x.reshape(x.shape[0], -1)
 
 
 class AverageHead(nn.Module):
@@ -112,3 +150,24 @@ class Network(nn.Module):
         features, taps = self.backbone(x, train=train)
         self.sow("intermediates", FEATURES, features)
         return self.head(features, train=train), taps
+
+
+class PairNetwork(nn.Module):
+    """A backbone that sees an image, and tiles of it, with a head for each.
+
+    `apply` takes images (B, S, S, 3) and tiles (towers B, t, t, 3), and returns what both heads give. Variables are
+    under "backbone", "head" and "tiles_head". Running statistics see the images last.
+    """
+
+    make_backbone: Callable[[], nn.Module]
+    make_head: Callable[[], nn.Module]
+    make_tiles_head: Callable[[], nn.Module]
+
+    def setup(self) -> None:
+        self.backbone = self.make_backbone()
+        self.head = self.make_head()
+        self.tiles_head = self.make_tiles_head()
+
+    def __call__(self, images: jax.Array, tiles: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        of_tiles = self.tiles_head(self.backbone(tiles, train=train)[0], train=train)
+        return self.head(self.backbone(images, train=train)[0], train=train), of_tiles

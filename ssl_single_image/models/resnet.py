@@ -154,6 +154,7 @@ def _backbone(blocks: Sequence[int], bottleneck: bool, parameters: int) -> Backb
         smallest=1,
         parameters=parameters,
         options=Options,
+        averages=True,
         input_size_by=input_size,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int32, Key
+from jaxtyping import Array, Float, Int32, Key, UInt32
 
 from ssl_single_image import augment, models
 from ssl_single_image.images import Atlas, atlas_from_batch
@@ -74,15 +74,18 @@ class Setup:
         return augment.normalise(x, self.encoder.mean, self.encoder.std)
 
 
+def with_crop(setup: Setup, crop: augment.CropSpec) -> Setup:
+    """The setup with other crops."""
+    return dataclasses.replace(setup, crop=crop)
+
+
 def crops_key(seed: int) -> jax.Array:
     """The key of the virtual data set that `seed` names: crop i is drawn from it folded with i."""
     return stream(seed, Stream.CROPS)
 
 
-def training_crops(
-    setup: Setup, step: Int32[Array, ""], atlas: Atlas, axis_name: str | None
-) -> Float[Array, "B S S 3"]:
-    """This replica's crops of one step: (B, S, S, 3) in [0, 1].
+def training_indices(setup: Setup, step: Int32[Array, ""], axis_name: str | None) -> UInt32[Array, " B"]:
+    """Which crops of the virtual data set this replica sees in a step; with None those of the global batch.
 
     The steps walk through the virtual data set epoch by epoch, each epoch in an order of its own.
     """
@@ -93,7 +96,14 @@ def training_crops(
     def index(epoch: jax.Array, within: jax.Array) -> jax.Array:
         return augment.permute_index(jax.random.fold_in(order, epoch), within, setup.crops)
 
-    indices = jax.vmap(index)(epoch, within)
+    return jax.vmap(index)(epoch, within)
+
+
+def training_crops(
+    setup: Setup, step: Int32[Array, ""], atlas: Atlas, axis_name: str | None
+) -> Float[Array, "B S S 3"]:
+    """This replica's crops of one step, see `training_indices`: (B, S, S, 3) in [0, 1]."""
+    indices = training_indices(setup, step, axis_name)
     return setup.widened(augment.render_crops(atlas, crops_key(setup.seed), indices, setup.crop))
 
 
@@ -105,6 +115,18 @@ def held_out_crops(
     return setup.widened(augment.render_crops(atlas, key, positions, setup.crop))
 
 
+JITTER = ("jitter_probability", "brightness", "contrast", "saturation", "hue")
+"""Fields of a crop that say how its colours are jittered."""
+
+
+def view_spec(
+    setup: Setup, size: int, min_area: float, *, aspect: float = 0.75, hflip: float = 0.0, jitter: bool = True
+) -> augment.CropSpec:
+    """How a crop is seen: a random resized part of it, mirrored or not, with the run's colour jitter or without."""
+    spec = augment.CropSpec(size, min_area=min_area, aspect=aspect, hflip=hflip)
+    return spec.replace(**{field: getattr(setup.crop, field) for field in JITTER}) if jitter else spec
+
+
 def views_of(
     setup: Setup,
     key: Key[Array, ""],
@@ -114,9 +136,13 @@ def views_of(
 ) -> Float[Array, "B s s 3"]:
     """One augmented view of each of this replica's crops, as `spec` says: (B, s, s, 3) in [0, 1] from (B, S, S, 3)."""
     keys = replicas.position_keys(key, setup.batch_size, axis_name)
+    return setup.widened(augment.render_views(as_atlas(crops), keys, spec))
+
+
+def as_atlas(crops: Float[Array, "n S S 3"]) -> Atlas:
+    """Crops (n, S, S, 3) in [0, 1] as the images of an atlas, in 8 bits as all images."""
     extent = jnp.full((len(crops), 2), crops.shape[1], jnp.int32)
-    atlas = atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
-    return setup.widened(augment.render_views(atlas, keys, spec))
+    return atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
 
 
 LossFunction = Callable[[PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]
@@ -168,12 +194,12 @@ def init_state(
     setup: Setup,
     network: models.Module,
     key: jax.Array,
-    example: Float[Array, "n s s 3"] | None = None,
+    *examples: Float[Array, "n s s 3"],
 ) -> State:
-    """The state at step 0 of a network that takes what `example` has the shape of; None: `setup.encoder`'s input."""
+    """The state at step 0 of a network that takes what `examples` have the shapes of; none: `setup.encoder`'s input."""
     size = setup.encoder.size
-    example = jnp.zeros((2, size, size, 3)) if example is None else example
-    variables = network.init({"params": key}, example, train=False)
+    examples = examples or (jnp.zeros((2, size, size, 3)),)
+    variables = network.init({"params": key}, *examples, train=False)
     params = variables["params"]
     return State(
         step=jnp.int32(0),

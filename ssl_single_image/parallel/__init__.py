@@ -7,12 +7,13 @@ from ssl_single_image.parallel.compile import (
     compile_evaluate,
     compile_fill,
     compile_step,
+    compile_whole,
+    divide,
     hold,
     local_batch_size,
-    memory,
-    operations,
     shapes_held,
 )
+from ssl_single_image.parallel.costs import memory, memory_limit, operations
 from ssl_single_image.parallel.shards import Shards
 
 __all__ = [
@@ -23,9 +24,12 @@ __all__ = [
     "compile_evaluate",
     "compile_fill",
     "compile_step",
+    "compile_whole",
+    "divide",
     "hold",
     "local_batch_size",
     "memory",
+    "memory_limit",
     "operations",
     "shapes_held",
 ]

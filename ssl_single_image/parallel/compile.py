@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from ssl_single_image import keys
+from ssl_single_image.parallel import replicas
 from ssl_single_image.parallel.shards import Shards
 from ssl_single_image.types import InputError, Metrics, PyTree, State, Step
 
@@ -26,8 +29,9 @@ def compile_step(
 ) -> CompiledStep:
     """Compiles (state, root, inputs) -> (state, metrics summed over the steps of the call).
 
-    The step's key is `fold_in(root, state.step)`. The state is donated: use the one returned. It is
-    replicated, so on n devices and with the same global batch the result agrees with one device's to rounding.
+    The step's key is `fold_in(root, state.step)`. The state is donated: use the one returned. It is replicated, but
+    for each `Shards` in it, of which the step sees its device's share, see `divide`. On n devices and with the same
+    global batch the result agrees with one device's to rounding.
 
     Args:
       step: a pure step, see `types.Step`.
@@ -49,7 +53,7 @@ def compile_step(
         state, metrics = lax.scan(one, state, None, length=steps_per_call)
         return state, jax.tree.map(lambda m: m.sum(0), metrics)
 
-    return _compile(advance, split_inputs, devices, donate=True)
+    return _compile(advance, split_inputs, devices, returns_state=True)
 
 
 def compile_evaluate(
@@ -63,7 +67,50 @@ def compile_evaluate(
     def measure(state: State, key: jax.Array, inputs: PyTree, axis_name: str | None) -> Result:
         return evaluate(state, key, inputs, axis_name=axis_name)
 
-    return _compile(measure, split_inputs, devices, donate=False)
+    return _compile(measure, split_inputs, devices, returns_state=False)
+
+
+def divide(state: State, devices: Sequence[jax.Device] | None = None) -> State:
+    """A whole state as the compiled functions take it: each `Shards` in it lies on the devices, in equal shares.
+
+    Args:
+      state: as an objective's `init` or a checkpoint gives it, with (N, ...) in each `Shards`; their number of devices
+        divides N. Every process has the same. It may be shapes and dtypes.
+      devices: those to use; default: all, of every process.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    if len(devices) == 1:
+        return state
+    here = np.array([number for number, d in enumerate(devices) if d in _local(devices)])
+
+    def share(x: Any) -> Any:
+        n = len(devices)
+        if isinstance(x, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct((len(here), x.shape[0] // n, *x.shape[1:]), x.dtype)
+        return np.asarray(x).reshape(n, -1, *x.shape[1:])[here]
+
+    return _in_shards(lambda shards: jax.tree.map(share, shards), state)
+
+
+def compile_whole(devices: Sequence[jax.Device] | None = None) -> Callable[[State], State]:
+    """Compiles the inverse of `divide`, which all processes call. Each device has all of the shards for a while."""
+    devices = jax.devices() if devices is None else list(devices)
+    if len(devices) == 1:
+        return lambda state: state
+
+    def gathered(state: State, key: jax.Array, inputs: PyTree, *, axis_name: str | None) -> list[PyTree]:
+        del key, inputs
+        return [replicas.gather(shards.parts, axis_name) for shards in _shards_of(state)]
+
+    compiled = compile_evaluate(gathered, split_inputs=False, devices=devices)
+
+    def whole(state: State) -> State:
+        if not _shards_of(state):
+            return state
+        parts = iter(compiled(state, keys.unused(), ()))
+        return _in_shards(lambda _: Shards(next(parts)), state)
+
+    return whole
 
 
 def hold(make: Callable[[], Part], *, devices: Sequence[jax.Device] | None = None) -> Shards[Part]:
@@ -121,22 +168,6 @@ class CompiledFill(Generic[Part]):
         return common, shards.parts, _split(inputs, self.split_into) if self.split_into else inputs
 
 
-def operations(compiled: CompiledStep | CompiledEvaluate, *arguments: Any) -> float | None:
-    """Floating-point operations of one call on one device, by XLA's count before it optimises; None if it has none."""
-    costs = cast(Any, compiled).lower(*arguments).cost_analysis() or {}
-    return costs.get("flops") or None
-
-
-def memory(compiled: Callable[..., Any], *arguments: Any) -> int:
-    """Bytes that one device holds during a call: arguments, results and what is between them, as XLA has planned it.
-
-    The program is compiled for it. Arguments may be shapes and dtypes, as from `jax.eval_shape`.
-    """
-    sizes = cast(Any, compiled).lower(*arguments).compile().memory_analysis()
-    held = sizes.argument_size_in_bytes + sizes.output_size_in_bytes + sizes.temp_size_in_bytes
-    return int(held - sizes.alias_size_in_bytes)
-
-
 def local_batch_size(batch_size: int, devices: Sequence[jax.Device] | None = None) -> int:
     """This process's part of a global batch.
 
@@ -158,10 +189,10 @@ def _local(devices: Sequence[jax.Device]) -> list[jax.Device]:
 
 
 def _compile(
-    function: Callable[..., Any], split: bool, devices: Sequence[jax.Device] | None, donate: bool
+    function: Callable[..., Any], split: bool, devices: Sequence[jax.Device] | None, returns_state: bool
 ) -> Any:
     devices = jax.devices() if devices is None else list(devices)
-    donated = (0,) if donate else ()
+    donated = (0,) if returns_state else ()
     if len(devices) == 1:
 
         def alone(state: State, key: jax.Array, inputs: PyTree) -> Any:
@@ -173,26 +204,40 @@ def _compile(
     def mapped(state: State, key: jax.Array, inputs: PyTree, _: jax.Array) -> Any:
         return function(state, key, inputs, axis_name=AXIS)
 
-    # pmap wants one argument that is mapped, and an atlas is not: the last one only counts the devices.
-    axes = (None, None, 0 if split else None, 0)
-    parallel = jax.pmap(mapped, AXIS, in_axes=axes, out_axes=None, donate_argnums=donated, devices=devices)
-    return _Mapped(parallel, split, len(_local(devices)))
+    def over_devices(state_axes: PyTree) -> Any:
+        # pmap wants one argument that is mapped, and an atlas is not: the last one only counts the devices.
+        axes = (state_axes, None, 0 if split else None, 0)
+        out_axes = (state_axes, None) if returns_state else None
+        return jax.pmap(
+            mapped, AXIS, in_axes=axes, out_axes=out_axes, donate_argnums=donated, devices=devices
+        )
+
+    return _Mapped(over_devices, split, len(_local(devices)))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Mapped:
     """A function over the devices, with the arguments of one over one device."""
 
-    parallel: Any
+    over_devices: Callable[[PyTree], Any]
+    """From the axes of a state, over which it is mapped."""
     split: bool
     count: int
+    made: dict[Any, Any] = dataclasses.field(default_factory=dict)
+    """By the structure of the state."""
 
     def __call__(self, *arguments: Any) -> Any:
-        return self.parallel(*self._divided(*arguments))
+        return self._of(arguments[0])(*self._divided(*arguments))
 
     def lower(self, *arguments: Any) -> Any:
         """The program, as `jax.jit` offers it."""
-        return self.parallel.lower(*self._divided(*arguments))
+        return self._of(arguments[0]).lower(*self._divided(*arguments))
+
+    def _of(self, state: State) -> Any:
+        structure = jax.tree.structure(state)
+        if structure not in self.made:
+            self.made[structure] = self.over_devices(_axes(state))
+        return self.made[structure]
 
     def _divided(self, state: State, key: jax.Array, inputs: PyTree) -> tuple[Any, ...]:
         if isinstance(inputs, Shards):
@@ -200,6 +245,26 @@ class _Mapped:
         elif self.split:
             inputs = _split(inputs, self.count)
         return state, key, inputs, jnp.arange(self.count)
+
+
+def _is_shards(x: Any) -> bool:
+    return isinstance(x, Shards)
+
+
+def _shards_of(state: PyTree) -> list[Shards[Any]]:
+    return [x for x in jax.tree.leaves(state, is_leaf=_is_shards) if _is_shards(x)]
+
+
+def _in_shards(change: Callable[[Shards[Any]], Shards[Any]], state: State) -> State:
+    changed: State = jax.tree.map(lambda x: change(x) if _is_shards(x) else x, state, is_leaf=_is_shards)
+    return changed
+
+
+def _axes(state: PyTree) -> PyTree:
+    """The axis of each part of a state that is mapped over devices, None: none, every device has all of it."""
+    if not _shards_of(state):
+        return None
+    return jax.tree.map(lambda x: 0 if _is_shards(x) else None, state, is_leaf=_is_shards)
 
 
 def _split(inputs: PyTree, count: int) -> PyTree:

@@ -75,6 +75,21 @@ def deal(x: Shaped[Array, "n ..."], indices: Int32[Array, " k"], axis_name: str 
     return rows if axis_name is None else lax.psum_scatter(rows, axis_name, tiled=True)
 
 
+def put(
+    x: Shaped[Array, "n ..."],
+    indices: Int32[Array, " k"],
+    rows: Shaped[Array, "k ..."],
+    axis_name: str | None,
+) -> Array:
+    """Rows (k, ...) in place of those of global index `indices` (k,) int32, no two of which are the same.
+
+    Both are the same on all replicas. An index outside is left out.
+    """
+    first = place(axis_name) * len(x)
+    inside = (indices >= first) & (indices < first + len(x))
+    return x.at[jnp.where(inside, indices - first, len(x))].set(rows, mode="drop")
+
+
 def _own(x: jax.Array, indices: jax.Array, axis_name: str | None) -> jax.Array:
     """(k, ...): the rows that this replica holds, and 0 in place of others."""
     if axis_name is None:

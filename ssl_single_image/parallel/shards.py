@@ -15,10 +15,12 @@ Part = TypeVar("Part")
 class Shards(Generic[Part]):
     """What the devices of this process hold.
 
-    A compiled step with `split_inputs` takes it in place of inputs that are split at each call.
+    A compiled step with `split_inputs` takes it in place of inputs that are split at each call. A state may have some
+    too: there it holds all rows (N, ...) until `parallel.divide` deals them out.
 
     Attributes:
-      parts: the share of a device, (n, ...); over several devices they are stacked, (devices here, n, ...).
+      parts: the share of a device, (n, ...); over several devices they are stacked, (devices here, n, ...). A
+        compiled function sees the share of its own.
     """
 
     parts: Part

@@ -144,6 +144,8 @@ class _Run:
         measure = parallel.compile_evaluate(self.objective.evaluate, split_inputs=split, devices=devices)
         refresh = self._compile_refresh()
         inputs = self.data.train(step)
+        whole = parallel.compile_whole(devices)
+        state = parallel.divide(state, devices)
         train_key = stream(self.seed, Stream.STEP)
         total: Metrics | None = None
         queued: collections.deque[Metrics] = collections.deque()
@@ -180,12 +182,15 @@ class _Run:
                 if probe and self.probe is not None:
                     with self.record.aside("probing", bar):
                         values |= self._probe(state, step)
-                if self.draw is not None and (evaluate or last) and jax.process_index() == 0:
+                draw = self.draw is not None and (evaluate or last)
+                kept = whole(state) if draw or save or stopping else state
+                if draw and jax.process_index() == 0:
+                    assert self.draw is not None
                     with self.record.aside("drawing", bar):
-                        self.record.writer.pictures(step, self.draw(state))
+                        self.record.writer.pictures(step, self.draw(kept))
                 if save or stopping:
-                    others = self._encoders(state)
-                    self.store.save(state, others.pop(""), self.config, values, others)
+                    others = self._encoders(kept)
+                    self.store.save(kept, others.pop(""), self.config, values, others)
                 if stopping and not last:
                     self.store.wait()
                     assert stop.number is not None
@@ -195,7 +200,7 @@ class _Run:
                         self.started()
                     self.started = None
         self.record.ended()
-        return state
+        return whole(state)
 
     def _first(
         self, advance: parallel.CompiledStep, bar: progress.tqdm, state: State, key: jax.Array, inputs: PyTree

@@ -7,13 +7,15 @@ from precision import widened
 
 from ssl_single_image import augment, images, models
 from ssl_single_image.datasets.base import numpy_batch
-from ssl_single_image.objectives import OBJECTIVES, Setup, bigan, deepcluster, jigsaw
+from ssl_single_image.objectives import OBJECTIVES, Setup, bigan, deepcluster, jigsaw, pirl, simclr
 from ssl_single_image.types import EncoderSpec
 
 MATCHING = "bigan, with a critic and matching"
 OPTIONS = {
     "deepcluster": deepcluster.Options(clusters=10, components=8),
     "jigsaw": jigsaw.Options(permutations=4, tile=8, tile_features=16, hidden=32),
+    "pirl": pirl.Options(negatives=20, dimension=8, tile=8, board=30, mask_overlap=0.3),
+    "simclr": simclr.Options(dimension=8, hidden=16, mask_overlap=0.3),
     MATCHING: bigan.Options(
         latent=8,
         width=4,

@@ -12,7 +12,13 @@ from precision import distance, float64
 
 from ssl_single_image import augment
 from ssl_single_image.objectives import OBJECTIVES
-from ssl_single_image.parallel import compile_evaluate, compile_step, local_batch_size
+from ssl_single_image.parallel import (
+    compile_evaluate,
+    compile_step,
+    compile_whole,
+    divide,
+    local_batch_size,
+)
 from ssl_single_image.types import InputError
 
 STEPS = 3
@@ -26,7 +32,7 @@ def compiled(name, devices, sync=True):
     objective, split = make(name, sync), entry(name).labelled
     step = compile_step(objective.step, split_inputs=split, devices=devices)
     evaluate = compile_evaluate(objective.evaluate, split_inputs=split, devices=devices)
-    return step, evaluate
+    return step, evaluate, compile_whole(devices), devices
 
 
 @pytest.fixture(scope="module", params=sorted([*OBJECTIVES, MATCHING]))
@@ -41,9 +47,10 @@ def steps(request):
         state = start(request.param, inputs)
         for _ in range(STEPS):
             after = []
-            for step, evaluate in programs:
-                new, metrics = step(state, jax.random.key(1), inputs)
-                after.append((new, *jax.device_get((metrics, evaluate(new, jax.random.key(2), inputs)))))
+            for step, evaluate, whole, devices in programs:
+                new, metrics = step(divide(state, devices), jax.random.key(1), inputs)
+                measured = jax.device_get((metrics, evaluate(new, jax.random.key(2), inputs)))
+                after.append((whole(new), *measured))
             taken.append((state, *after))
             state = jax.device_get(after[0][0])
     return taken
@@ -59,6 +66,12 @@ def test_four_devices_are_one(steps, part):
     for before, (one, *_), (four, *_) in steps:
         assert {leaf.dtype for leaf in jax.tree.leaves(four.params)} == {np.dtype("float64")}
         assert difference(*(getattr(state, part) for state in (one, four, before))) < ROUNDING
+
+
+def test_extras_on_four_devices_are_those_on_one(steps):
+    for before, (one, *_), (four, *_) in steps:
+        changed = distance(one.extras, before.extras)  # 0 of most
+        assert distance(one.extras, four.extras) <= ROUNDING * changed
 
 
 def test_metrics_on_four_devices_are_those_on_one(steps):

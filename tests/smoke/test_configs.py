@@ -8,7 +8,15 @@ import run_cli
 
 SHORT, LONG = "preset=demo", ("preset=cifar32", "preset=imagenet224")
 """`cifar32` has the networks of `demo`; `imagenet224` takes gigabytes to compile."""
-CASES = {"bigan": "", "deepcluster": "", "jigsaw": "", "rotnet": "", "supervised": ",dataset=photos"}
+CASES = {
+    "bigan": "",
+    "deepcluster": "",
+    "jigsaw": "",
+    "pirl": "",
+    "rotnet": "",
+    "simclr": "",
+    "supervised": ",dataset=photos",
+}
 
 
 def test_all_configs_are_covered():

@@ -81,12 +81,12 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("small")
 def test_more_memory_than_a_device_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "_limit", lambda devices: 10**9)
+    monkeypatch.setattr(parallel, "memory_limit", lambda devices: 10**9)
     with pytest.raises(
         InputError, match=r"2\.0 GB are needed on each device, which has 1\.0 GB: give a smaller batch_size"
     ):
         preflight.pretrain(config(), tmp_path)
-    monkeypatch.setattr(preflight, "_limit", lambda devices: None)
+    monkeypatch.setattr(parallel, "memory_limit", lambda devices: None)
     assert preflight.pretrain(config(), tmp_path).found["memory"] == "2.00 GB on each device"
 
 

@@ -20,8 +20,6 @@ from ssl_single_image.ops.materialise import materialise
 from ssl_single_image.parallel import replicas
 from ssl_single_image.types import InputError, Metrics, Objective, Pictures, Rows, State
 
-JITTER = ("jitter_probability", "brightness", "contrast", "saturation", "hue")
-"""Fields of a crop that say how its colours are jittered."""
 SHOWN, GRID = 10, 12
 """Rows of each kind in the picture of clusters, and crops in a row."""
 
@@ -95,11 +93,13 @@ def training_crops(
 def view_spec(setup: common.Setup) -> augment.CropSpec:
     """How a crop is seen in training: a random resized crop of it, with aspect 3/4 to 4/3, mirrored or not."""
     options = options_of(setup)
-    spec = augment.CropSpec(
-        setup.encoder.size, min_area=options.view_min_area, aspect=0.75, hflip=setup.view_hflip
+    return common.view_spec(
+        setup,
+        setup.encoder.size,
+        options.view_min_area,
+        hflip=setup.view_hflip,
+        jitter=options.view_jitter,
     )
-    jitter = {field: getattr(setup.crop, field) for field in JITTER}
-    return spec.replace(**jitter) if options.view_jitter else spec
 
 
 def update(

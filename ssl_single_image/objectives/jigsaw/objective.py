@@ -91,6 +91,7 @@ def make(setup: common.Setup) -> Objective:
             options.tile_features,
             options.hidden,
             options.permutations,
+            models.find(spec.backbone).averages,
             axis_name if setup.sync_batch_norm else None,
             setup.dtype,
         )
@@ -162,11 +163,11 @@ def picture(
     some = dataclasses.replace(setup, batch_size=SHOWN)
     crops = common.held_out_crops(some, key, inputs, None)
     shown, _ = puzzles(options, room, crops, replicas.position_keys(key, SHOWN, None))
-    boards = jnp.pad(shown, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
-    side = boards.shape[2]
-    grid = boards.reshape(SHOWN, tiling.SIDE, tiling.SIDE, side, side, 3)
-    boards = grid.transpose(0, 1, 3, 2, 4, 5).reshape(SHOWN, tiling.SIDE * side, tiling.SIDE * side, 3)
-    return {"puzzles": Rows((crops, boards), ("Held-out crops", "Their tiles, as the towers get them"))}
+    return {
+        "puzzles": Rows(
+            (crops, tiling.boards(shown)), ("Held-out crops", "Their tiles, as the towers get them")
+        )
+    }
 
 
 def _room(crop: int, options: Options) -> int:

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int32, Key
 
+from ssl_single_image.augment import greyed
+
 SIDE = 3
 """Cells in a row and in a column."""
 TILES = SIDE * SIDE
-LUMA = (0.299, 0.587, 0.114)
 
 
 class Draw(NamedTuple):
@@ -53,10 +54,7 @@ def draw(key: Key[Array, ""], puzzles: int, room: int, chromatic: int, grey: flo
 def cut(crops: Float[Array, "B S S 3"], drawn: Draw, tile: int) -> Float[Array, "B 9 t t 3"]:
     """The tiles of every crop, row by row, from cells of S // 3 pixels."""
     cell = crops.shape[1] // SIDE
-    grey = jnp.broadcast_to(
-        sum(weight * crops[..., c : c + 1] for c, weight in enumerate(LUMA)), crops.shape
-    ).astype(crops.dtype)
-    crops = jnp.where(drawn.grey[:, None, None, None], grey, crops)
+    crops = greyed(crops, drawn.grey)
     corner = cell * jnp.stack(jnp.divmod(jnp.arange(TILES, dtype=jnp.int32), SIDE), -1)
     start = corner[None, :, None] + drawn.offset[:, :, None] + drawn.shift[:, None]  # (B, 9, 3, 2)
 
@@ -84,3 +82,11 @@ FLAT = 1e-3
 def arranged(tiles: Float[Array, "B 9 t t 3"], order: Int32[Array, "B 9"]) -> Float[Array, "B 9 t t 3"]:
     """Place k of puzzle b shows tile order[b, k]."""
     return jnp.take_along_axis(tiles, order[:, :, None, None, None], axis=1)
+
+
+def boards(tiles: Float[Array, "B 9 t t 3"]) -> Float[Array, "B T T 3"]:
+    """The tiles of each puzzle side by side in three rows, with white lines between them."""
+    tiles = jnp.pad(tiles, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)), constant_values=1)
+    count, side = len(tiles), tiles.shape[2]
+    grid = tiles.reshape(count, SIDE, SIDE, side, side, 3)
+    return grid.transpose(0, 1, 3, 2, 4, 5).reshape(count, SIDE * side, SIDE * side, 3)
