@@ -6,6 +6,7 @@ import jax
 
 FASTEST: dict[str, dict[str, str]] = {
     "convolution": {"cpu": "products", "other": "native"},
+    "depthwise": {"cpu": "shifted", "other": "native"},
     "max_pool": {"cpu": "separable", "other": "native"},
     "sum_over_replicas": {"cpu": "joined", "other": "apart"},
     "dtype": {"cpu": "float32", "other": "bfloat16"},
