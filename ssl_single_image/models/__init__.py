@@ -8,6 +8,7 @@ from __future__ import annotations
 from ssl_single_image.models.backbone import Backbone, Trunk
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
 from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
+from ssl_single_image.models.efficientnet import EfficientNet
 from ssl_single_image.models.heads import FEATURES, EmbeddingHead, Network, PairNetwork, TowersHead, dense_top
 from ssl_single_image.models.layers import EPSILON, ConvSpec, ConvTrunk, conv_inputs, norm_inputs
 from ssl_single_image.models.registry import (
@@ -42,6 +43,7 @@ __all__ = [
     "ConvTrunk",
     "Critic",
     "Discriminator",
+    "EfficientNet",
     "EmbeddingHead",
     "Generator",
     "Judged",

@@ -112,15 +112,20 @@ def flat(x: jax.Array, average: bool) -> jax.Array:
 
 
 class AverageHead(nn.Module):
-    """The features' mean over the map, the intermediate "features", -> logits (B, outputs) in float32."""
+    """The features' mean over the map, the intermediate "features", -> logits (B, outputs) in float32.
+
+    `dropout` drops behind the mean, and needs a "dropout" key when training.
+    """
 
     outputs: int
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        del train
         mean = x.mean((1, 2))
         self.sow("intermediates", FEATURES, mean)
+        if self.dropout:
+            mean = nn.Dropout(self.dropout, deterministic=not train)(mean)
         return dense_top(self.outputs)(at_least_float32(mean))
 
 

@@ -17,10 +17,13 @@ from jax import lax
 from ssl_single_image.models.backbone import Taps, Trunk
 from ssl_single_image.models.spectral import spectral_norm
 from ssl_single_image.ops.convolution import conv2d
+from ssl_single_image.ops.depthwise import depthwise_conv2d
 from ssl_single_image.ops.pooling import average_pool, max_pool
 
 EPSILON = 1e-5
 """What batch norm adds to a variance, here as in PyTorch."""
+MOMENTUM = 0.9
+"""Of batch norm's running statistics: what a step leaves of them."""
 
 
 def conv_init(key: jax.Array, shape: tuple[int, int, int, int], dtype: jnp.dtype = jnp.float32) -> jax.Array:
@@ -94,6 +97,24 @@ def convolution(
     return lambda x, train: spectral_norm(conv, x, train) if spectral else conv(x)
 
 
+class DepthwiseConv(nn.Module):
+    """`depthwise_conv2d` with its variable `kernel` (k, k, 1, C).
+
+    It is drawn from N(0, 2 / k^2): an output sees k^2 values, and a value goes into as many outputs.
+    """
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel, self.kernel, 1, x.shape[-1])
+        kernel = self.param("kernel", fan_in_init, shape, jnp.float32)
+        return depthwise_conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
+
+
 def at_least_float32(x: jax.Array) -> jax.Array:
     """x as float32; float64 stays, so that tests can compute without visible rounding."""
     return x.astype(np.promote_types(x.dtype, np.float32))
@@ -115,15 +136,17 @@ def batch_norm(
     *,
     affine: bool = True,
     gain: float = 1.0,
+    momentum: float = MOMENTUM,
+    epsilon: float = EPSILON,
 ) -> BatchNorm:
-    """Batch norm of this package: momentum .9, epsilon EPSILON; training statistics span `axis_name` too.
+    """Batch norm of this package; training statistics span `axis_name` too.
 
     With `affine` it has gains, which begin as `gain`, and shifts.
     """
     return BatchNorm(
         use_running_average=not train,
-        momentum=0.9,
-        epsilon=EPSILON,
+        momentum=momentum,
+        epsilon=epsilon,
         axis_name=axis_name,
         dtype=dtype,
         scale_init=nn.initializers.constant(gain),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ssl_single_image import keys
 from ssl_single_image.errors import InputError
-from ssl_single_image.models import alexnet, alexnet32, dcgan32, hybrid, nin, resnet, scattering
+from ssl_single_image.models import alexnet, alexnet32, dcgan32, efficientnet, hybrid, nin, resnet, scattering
 from ssl_single_image.models.backbone import Backbone, Trunk
 from ssl_single_image.models.heads import Network
 from ssl_single_image.models.layers import ConvTrunk
@@ -26,6 +26,7 @@ BACKBONES: dict[str, Backbone] = {
     "alexnet": alexnet.BACKBONE,
     "alexnet32": alexnet32.BACKBONE,
     "dcgan32": dcgan32.BACKBONE,
+    "efficientnet_b0": efficientnet.BACKBONE,
     "hybrid": hybrid.BACKBONE,
     "nin": nin.BACKBONE,
     "resnet18": resnet.RESNET18,

@@ -39,7 +39,7 @@ def draw(classes: int = 1000, seed: int = 0) -> Arrays:
         found[f"{name}.1.weight"] = rng.uniform(0.8, 1.8, outputs).astype(np.float32)
         found[f"{name}.1.bias"] = rng.normal(0, 0.3, outputs).astype(np.float32)
         found[f"{name}.1.running_mean"] = rng.normal(0, 0.1, outputs).astype(np.float32)
-        found[f"{name}.1.running_var"] = rng.uniform(0.1, 0.4, outputs).astype(np.float32)
+        found[f"{name}.1.running_var"] = rng.uniform(0.4, 1.2, outputs).astype(np.float32)
         found[f"{name}.1.num_batches_tracked"] = np.array(1000)
 
     normed("features.0", 3, 32, 3)
@@ -71,7 +71,7 @@ def depthwise(x: np.ndarray, weight: np.ndarray, stride: int) -> np.ndarray:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
+    return (1 + np.tanh(x / 2)) / 2
 
 
 def swish(x: np.ndarray) -> np.ndarray:
