@@ -7,6 +7,7 @@ import json
 import jinja2
 
 from ssl_single_image import models
+from ssl_single_image.analysis import torch_efficientnet
 from ssl_single_image.types import EncoderVariables, PyTree
 
 _SOURCE = '''\
@@ -140,7 +141,7 @@ class Residual(nn.Module):
 def source(encoder: EncoderVariables, file: str) -> str:
     """A program that builds the encoder in PyTorch and loads its weights; "" where there is none for the backbone.
 
-    There is one for chains of layers and for residual networks.
+    There is one for chains of layers, for residual networks and for EfficientNet.
 
     Args:
       encoder: of any backbone.
@@ -153,22 +154,30 @@ def source(encoder: EncoderVariables, file: str) -> str:
         name, values = "chain", _chain(chain, encoder.params)
     elif isinstance(trunk, models.ResNet):
         name, values = "residual", _residual(trunk, encoder.params)
+    elif isinstance(trunk, models.EfficientNet):
+        name, values = "efficientnet", torch_efficientnet.values(trunk, encoder.params)
     else:
         return ""
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader({"source": _SOURCE, "chain": _CHAIN, "residual": _RESIDUAL}),
+        loader=jinja2.DictLoader(
+            {
+                "source": _SOURCE,
+                "chain": _CHAIN,
+                "residual": _RESIDUAL,
+                "efficientnet": torch_efficientnet.TEMPLATE,
+            }
+        ),
         trim_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template(name).render(
         size=spec.size,
-        epsilon=models.EPSILON,
         mean=list(spec.mean),
         std=list(spec.std),
         suffix=file[file.rfind(".") :],
         file=json.dumps(file, ensure_ascii=False),  # quotes in it become those of Python too
-        **values,
+        **{"epsilon": models.EPSILON, **values},
     )
 
 

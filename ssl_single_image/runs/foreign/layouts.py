@@ -87,7 +87,29 @@ def _resnet(blocks: Sequence[int], convs: int) -> tuple[Block, ...]:
     return tuple(found)
 
 
+def _efficientnet() -> tuple[Block, ...]:
+    """EfficientNet-B0; a block has its parts in a sequence, the first of which is left out where nothing is widened."""
+    found, number = [Block("conv1", "bn1", "features.0.0", "features.0.1")], 0
+    for position, stage in enumerate(models.EfficientNet.stages, 1):
+        for place in range(stage.blocks):
+            ours, theirs = f"block{number:02}", f"features.{position}.{place}.block"
+            names = ["expand", "depthwise", "", "project"][stage.expansion == 1 :]
+            for at, name in enumerate(names):
+                if name:
+                    conv, norm = f"{theirs}.{at}.0", f"{theirs}.{at}.1"
+                    found.append(Block(f"{ours}.{name}", f"{ours}.{name}_bn", conv, norm))
+                else:  # squeeze-and-excitation
+                    found += [
+                        Block(f"{ours}.{name}", "", f"{theirs}.{at}.fc{i}", "")
+                        for i, name in enumerate(("squeeze", "excite"), 1)
+                    ]
+            number += 1
+    return (*found, Block("top", "top_bn", f"features.{position + 1}.0", f"features.{position + 1}.1"))
+
+
 STEMS = tuple({"stem": stem, "sobel": sobel} for stem in ("imagenet", "small") for sobel in (False, True))
+TORCH_STEMS = tuple({**options, "epsilon": models.EPSILON} for options in STEMS)
+"""EfficientNet with what PyTorch's batch norm adds to variances. Kernels do not tell its stems apart."""
 BIG = ({"variant": "deepcluster", "sobel": False}, {"variant": "deepcluster", "sobel": True})
 SMALL = ({"variant": "rotnet", "sobel": False}, {"variant": "rotnet", "sobel": True})
 NORMED, PLAIN = (0, 4, 8, 11, 14), (0, 3, 6, 8, 10)
@@ -166,6 +188,15 @@ _TABLE = (
         STEMS,
         _resnet((3, 4, 6, 3), 3),
         (r"fc\.",),
+        ("sobel.0", "sobel.1"),
+    ),
+    Layout(
+        "torchvision-efficientnet_b0",
+        "torchvision's EfficientNet-B0",
+        "efficientnet_b0",
+        TORCH_STEMS,
+        _efficientnet(),
+        (r"classifier\.1\.",),
         ("sobel.0", "sobel.1"),
     ),
 )

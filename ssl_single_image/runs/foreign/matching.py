@@ -128,6 +128,7 @@ def _names_fit(layout: Layout, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a file has the names of a layout, whatever its shapes: asked first, because it needs no network."""
     any_shape: dict[str, Shape] = {f"{block.conv}.kernel": (0, 0, 0, 0) for block in layout.blocks}
     any_shape |= {f"{block.norm}.{name}": (0,) for block in layout.blocks for name in NORM.values()}
+    any_shape |= {f"{block.conv}.bias": (0,) for block in layout.blocks if not block.norm}
     required, allowed = _expected(layout, any_shape, _normed(layout, tensors), True)
     return required.keys() <= tensors.keys() and not _extra(layout, tensors, required | allowed)
 
