@@ -101,7 +101,7 @@ def rates(trunk: nn.Module, **call: Any) -> dict[int, float]:
 
     def look(method: Any, args: Any, options: Any, context: Any) -> Any:
         if isinstance(context.module, Block) and context.method_name == "__call__":
-            found[int(context.module.name[5:])] = context.module.dropped
+            found[int(str(context.module.name)[5:])] = context.module.dropped
         return method(*args, **options)
 
     with nn.intercept_methods(look):

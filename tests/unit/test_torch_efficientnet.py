@@ -64,16 +64,23 @@ def test_a_saved_network_has_its_activations_here(
 
 
 @pytest.mark.usefixtures("float64")
-def test_gradients_in_training_are_those_of_pytorch(tmp_path: Path) -> None:
-    """Of a random linear function of the trunk's output with batch statistics, for every parameter."""
+@pytest.mark.parametrize(
+    ("blocks", "layer", "channels"), [(4, "block04", 40), pytest.param(9, "", 1280, marks=pytest.mark.slow)]
+)
+def test_gradients_in_training_are_those_of_pytorch(
+    tmp_path: Path, blocks: int, layer: str, channels: int
+) -> None:
+    """Of a random linear function of a layer with batch statistics; of the trunk's output, for every parameter."""
     net = network("small").train()
     torch.save(net.state_dict(), tmp_path / "net.pth")
     loaded = ssi.load_encoder(f"file:{tmp_path / 'net.pth'},size=16,stem=small").encoder
     net.double()
     rng = np.random.default_rng(0)
-    x, direction = rng.normal(size=(3, 16, 16, 3)), rng.normal(size=(3, 1, 1, 1280))
-    output = net.features(torch.tensor(x).permute(0, 3, 1, 2))
-    (output * torch.tensor(direction).permute(0, 3, 1, 2)).sum().backward()
+    x = rng.normal(size=(3, 16, 16, 3))
+    output = net.features[:blocks](torch.tensor(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    assert output.shape[-1] == channels
+    direction = rng.normal(size=output.shape)
+    (output * torch.tensor(direction)).sum().backward()
 
     trunk = models.build_backbone("efficientnet_b0", loaded.spec.options, dtype=jnp.float64)
     params, stats = widened(loaded.params), widened(loaded.batch_stats)
@@ -82,16 +89,22 @@ def test_gradients_in_training_are_those_of_pytorch(tmp_path: Path) -> None:
     def gradients(params: Any) -> Any:
         def loss(params: Any) -> Any:
             variables = {"params": params, "batch_stats": stats}
-            (output, _), _ = trunk.apply(variables, x, train=True, mutable=["batch_stats"])
-            return (output * direction).sum(), output
+            (output, taps), _ = trunk.apply(variables, x, train=True, mutable=["batch_stats"])
+            found = taps.get(layer, output)
+            return (found * direction).sum(), found
 
         return jax.grad(loss, has_aux=True)(params)
 
     found, here = gradients(params)
-    np.testing.assert_allclose(here, output.detach().permute(0, 2, 3, 1).numpy(), rtol=1e-6, atol=1e-8)
-    theirs = {f"features.{name}": part.grad.numpy() for name, part in net.features.named_parameters()}
-    ours = traverse_util.flatten_dict(found, sep=".")
-    compare(ours, theirs)
+    np.testing.assert_allclose(here, output.detach().numpy(), rtol=1e-6, atol=1e-8)
+    named = net.features.named_parameters()
+    compare(
+        traverse_util.flatten_dict(found, sep="."),
+        {
+            f"features.{name}": np.zeros(part.shape) if part.grad is None else part.grad.numpy()
+            for name, part in named
+        },
+    )
 
 
 def compare(ours: dict[str, Any], theirs: dict[str, np.ndarray]) -> None:

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from ssl_single_image import models
@@ -27,3 +29,15 @@ def test_layers_and_hidden_units_are_the_packages(name):
     head = backbone.head(4, backbone.options())
     assert getattr(head, "hidden", None) == train_step_peers.HIDDEN[name]
     assert backbone.input_size == train_step_peers.SIDES[name]
+
+
+@pytest.mark.parametrize("name", train_step_peers.DEEP)
+def test_deep_networks_have_as_many_parameters_as_the_packages(name):
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    theirs = sum(parameter.numel() for parameter in train_step_peers.torch_network(name).parameters())
+    network = models.build_network(name, {"stem": "small"}, 4)
+    side = train_step_peers.SIDES[name]
+    variables = jax.eval_shape(
+        lambda: network.init(jax.random.key(0), jnp.zeros((1, side, side, 3)), train=False)
+    )
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == theirs
