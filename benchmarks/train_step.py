@@ -1,8 +1,9 @@
 """Images/s and peak memory of one RotNet training step against PyTorch on the same machine.
 
 Contenders work in processes of their own, in interleaved rounds; PyTorch runs eager and compiled, in both memory
-layouts, and its best counts. Images are rotated views, four a crop. `python benchmarks/train_step.py --json`;
-without PyTorch (`pip install -e '.[bench]'`) ours alone is measured.
+layouts, and its best counts. Images are rotated views, four a crop. `resnet18` and `efficientnet_b0` have the stem for
+32-px crops. `python benchmarks/train_step.py --json`; without PyTorch (`pip install -e '.[bench]'`) ours alone is
+measured.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import common
 from train_step_peers import CONTENDERS
 
-CASES = {"small4": 32, "cifar32": 32, "nin": 32, "alexnet": 8}
+CASES = {"small4": 32, "cifar32": 32, "nin": 32, "alexnet": 8, "resnet18": 32, "efficientnet_b0": 16}
 """Network -> crops a step."""
 
 

@@ -41,7 +41,9 @@ LAYERS: dict[str, list[Any]] = {
 }
 HIDDEN = {"small4": None, "alexnet32": (512,), "dcgan32": (512,), "nin": None, "alexnet": (4096, 4096)}
 """Hidden fully connected layers; None: global average pooling straight to the logits."""
-SIDES = {"small4": 32, "alexnet32": 32, "dcgan32": 32, "nin": 32, "alexnet": 224}
+DEEP = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNetB0"}
+"""Networks with the stem for 32-px images -> their twins in `torch_networks`."""
+SIDES = {"small4": 32, "alexnet32": 32, "dcgan32": 32, "nin": 32, "alexnet": 224} | dict.fromkeys(DEEP, 32)
 LEAKY = {"dcgan32": 0.2}
 """Networks with leaky ReLU and with a bias in place of the first layer's batch norm -> the slope below zero."""
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
@@ -59,10 +61,11 @@ def ours(network: str, crops: int) -> Step:
     if network == "small4":
         _register_small4()
     preset = "imagenet224" if network == "alexnet" else "cifar32"
-    config = configs.read(
-        "pretrain",
-        pretrain_config("rotnet", preset=preset, image="builtin:coffee", batch_size=crops, backbone=network),
-    )
+    fields: dict[str, Any] = {"batch_size": crops, "backbone": network}
+    if network in DEEP:
+        fields["backbone_options.stem"] = "small"
+    chosen = pretrain_config("rotnet", preset=preset, image="builtin:coffee", **fields)
+    config = configs.read("pretrain", chosen)
     setup = config.setup()
     atlas = images.build_atlas([source.pixels for source in images.load_source(config.source)])
     objective = rotnet.make(setup)
@@ -98,6 +101,10 @@ def torch_network(network: str) -> Any:
     """The same network in PyTorch."""
     from torch import nn
 
+    if network in DEEP:
+        import torch_networks
+
+        return getattr(torch_networks, DEEP[network])(4, "small")
     modules: list[nn.Module] = []
     channels, side = 3, SIDES[network]
     for layer in LAYERS[network]:
