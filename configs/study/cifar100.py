@@ -12,7 +12,7 @@ three networks, and takes more than twice as long. `--dry_run` estimates the tim
 import ml_collections
 
 from ssl_single_image.experiments.presets import parse_arg
-from ssl_single_image.experiments.study_rows import cifar
+from ssl_single_image.experiments.studies import cifar
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

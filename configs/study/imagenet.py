@@ -9,7 +9,7 @@ has the AlexNet of its publication, and is compared with that network untrained.
 import ml_collections
 
 from ssl_single_image.experiments.presets import parse_arg
-from ssl_single_image.experiments.study_rows import imagenet
+from ssl_single_image.experiments.studies import imagenet
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

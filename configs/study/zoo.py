@@ -8,7 +8,7 @@ ssl-single-image study --config zoo --workdir runs/zoo --data_dir DATA
 import ml_collections
 
 from ssl_single_image.experiments.presets import parse_arg
-from ssl_single_image.experiments.study_rows import zoo
+from ssl_single_image.experiments.studies import zoo
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

@@ -6,11 +6,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import ml_collections
-
 from ssl_single_image.augment import CropSpec
-from ssl_single_image.experiments.presets import as_config_dict
-from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
+from ssl_single_image.experiments.study_settings import RowSpec
 
 Methods = Mapping[str, Mapping[str, Any]]
 """Name of a method -> what all its rows share."""
@@ -148,102 +145,3 @@ def _joined(parts: Iterable[str]) -> dict[str, Any]:
 def row(name: str, **fields: Any) -> dict[str, Any]:
     """A row, checked, as a mapping."""
     return RowSpec(name=name, **fields).to_config()
-
-
-FROZEN: dict[str, Any] = {"tables": ("headline", "frozen"), "stages": ("probe", "finetune")}
-VIEWS = {"rotnet": 192_000, "deepcluster": 192_000, "bigan": 96_000}
-SHORT = {name: count // 2 for name, count in VIEWS.items()}
-LONG = {"rotnet": 345_600, "deepcluster": 345_600, "bigan": 192_000}
-LABELS = {"method": "supervised", "images": "all training images"}
-
-
-def cifar(dataset: str, **given: str) -> ml_collections.ConfigDict:
-    """The study at 32 px on CIFAR-10 or CIFAR-100; `given` has the sources "a", "b" and "thousand", and "data_dir"."""
-    behind = {"dataset": dataset, "steps": 2000, "eval_every": 1000, "checkpoint_every": 500, "keep": 1}
-    others = {
-        "random-leaky": ("untrained, as D", "alexnet32,slope=0.2,first_norm=false"),
-        "random-dcgan": ("untrained, as E", "dcgan32"),
-    }
-    return _study(
-        f"What can be learnt from a single image: 32-px crops, {dataset}",
-        dataset,
-        given,
-        {"all": f"unlabelled:{dataset}"},
-        probe_fields={"statistics": "recomputed", "seeds": 3},
-        finetune_fields=behind,
-        rows=(
-            *untrained({"random": ("untrained", "alexnet32")}, seeds=3, **FROZEN),
-            *untrained(others, seeds=2),
-            *methods(AT_32, "b", VIEWS, seeds=2, **FROZEN),
-            *baselines("alexnet32", **FROZEN),
-            row("supervised", **LABELS, pretrain=f"supervised:dataset={dataset}", **FROZEN),
-            row(
-                "none",
-                method="all layers trained",
-                reference="none",
-                tables=("frozen",),
-                stages=("finetune",),
-            ),
-            *(one for source in ("all", "a", "ten", "thousand") for one in methods(AT_32, source, VIEWS)),
-            *ablation(AT_32, 32, SHORT),
-            *(one for name in SYNTHETIC for one in methods(AT_32, name, SHORT, tables=("synthetic",))),
-            *pixels(AT_32, SHORT),
-            *longer(AT_32, "b", LONG),
-        ),
-    )
-
-
-def imagenet(**given: str) -> ml_collections.ConfigDict:
-    """The study at 224 px with the published networks; `given` as for `cifar`.
-
-    It has no row of all training images, which don't fit into an atlas.
-    """
-    whole = dict.fromkeys(AT_224, 0)
-    networks = {
-        "random-rotnet": ("untrained", "alexnet,variant=rotnet"),
-        "random-deepcluster": ("untrained, on Sobel", "alexnet,variant=deepcluster,sobel=true"),
-        "random-bigan": ("untrained, leaky", "alexnet,variant=bigan"),
-    }
-    labels = "supervised:preset=imagenet224,dataset=imagenet"
-    return _study(
-        "What can be learnt from a single image: 224-px crops, ImageNet",
-        "imagenet",
-        given,
-        {},
-        rows=(
-            *untrained(networks),
-            *(one for source in ("b", "a", "ten", "thousand") for one in methods(AT_224, source, whole)),
-            *baselines("alexnet"),
-            row("supervised", **LABELS, pretrain=labels),
-            *ablation(AT_224, 224, whole),
-            *(one for name in SYNTHETIC for one in methods(AT_224, name, whole, tables=("synthetic",))),
-            *pixels(AT_224, whole),
-        ),
-    )
-
-
-def zoo(**given: str) -> ml_collections.ConfigDict:
-    """The encoders of the zoo, from images that anyone may use; `given` has "data_dir"."""
-    others = {"random-leaky": ("untrained, as D", "alexnet32,slope=0.2,first_norm=false")}
-    return _study(
-        "Encoders that come with the package",
-        "cifar10",
-        given,
-        {"astronaut": "builtin:astronaut"},
-        probe_fields={"statistics": "recomputed", "seeds": 3},
-        rows=(
-            *untrained({"random": ("untrained", "alexnet32")} | others),
-            *(one for source in ("astronaut", "leaves") for one in methods(AT_32, source, LONG)),
-        ),
-    )
-
-
-def _study(
-    title: str, dataset: str, given: Mapping[str, str], own: Mapping[str, str], **fields: Any
-) -> ml_collections.ConfigDict:
-    """A study's config, with the sources that need not be given."""
-    made = {name: source for name, (_, source) in SYNTHETIC.items()}
-    sources = {name: given.get(name, "") for name in ("a", "b", "thousand")} | {"ten": TEN, **made, **own}
-    analysis = {"data": dataset, "images": 1000}
-    data: dict[str, Any] = {"data_dir": given.get("data_dir", ""), "probe": dataset}
-    return as_config_dict(StudyConfig(title=title, sources=sources, analysis=analysis, **data, **fields))

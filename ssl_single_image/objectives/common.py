@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int32, Key, UInt32
 from ssl_single_image import augment, models
 from ssl_single_image.images import Atlas, atlas_from_batch
 from ssl_single_image.keys import Stream, stream
+from ssl_single_image.ops.materialise import materialise
 from ssl_single_image.parallel import replicas
 from ssl_single_image.types import EncoderSpec, EncoderVariables, Metrics, PyTree, State
 
@@ -130,19 +131,23 @@ def view_spec(
 def views_of(
     setup: Setup,
     key: Key[Array, ""],
-    crops: Float[Array, "B S S 3"],
+    crops: Atlas,
     spec: augment.CropSpec,
     axis_name: str | None,
 ) -> Float[Array, "B s s 3"]:
-    """One augmented view of each of this replica's crops, as `spec` says: (B, s, s, 3) in [0, 1] from (B, S, S, 3)."""
+    """One augmented view of each of this replica's crops, see `as_atlas`: (B, s, s, 3) in [0, 1], as `spec` says."""
     keys = replicas.position_keys(key, setup.batch_size, axis_name)
-    return setup.widened(augment.render_views(as_atlas(crops), keys, spec))
+    return setup.widened(augment.render_views(crops, keys, spec))
 
 
 def as_atlas(crops: Float[Array, "n S S 3"]) -> Atlas:
-    """Crops (n, S, S, 3) in [0, 1] as the images of an atlas, in 8 bits as all images."""
-    extent = jnp.full((len(crops), 2), crops.shape[1], jnp.int32)
-    return atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
+    """Crops (n, S, S, 3) in [0, 1] as the images of an atlas, in 8 bits as all images. Views share it."""
+
+    def build(crops: jax.Array) -> Atlas:
+        extent = jnp.full((len(crops), 2), crops.shape[1], jnp.int32)
+        return atlas_from_batch(jnp.rint(255 * crops).astype(jnp.uint8), extent)
+
+    return materialise(crops[0, 0, 0, 0] >= 0, build, crops)
 
 
 LossFunction = Callable[[PyTree], tuple[jax.Array, tuple[PyTree, Metrics]]]

@@ -80,12 +80,10 @@ def without_colours(
     return augment.greyed(x, jax.vmap(lambda k: jax.random.bernoulli(k, probability))(keys))
 
 
-def windows(
-    key: Key[Array, ""], crops: Float[Array, "B S S 3"], spec: augment.CropSpec
-) -> Float[Array, "B 4"]:
+def windows(key: Key[Array, ""], crops: Atlas, spec: augment.CropSpec) -> Float[Array, "B 4"]:
     """Top, left, bottom and right edge, in pixels, of the view that `common.views_of` makes of each crop."""
-    keys = replicas.position_keys(key, len(crops), None)
-    at = augment.view_params(common.as_atlas(crops), keys, spec).geometry
+    keys = replicas.position_keys(key, crops.count, None)
+    at = augment.view_params(crops, keys, spec).geometry
     return jnp.concatenate([at.origin, at.origin + at.extent], -1)
 
 

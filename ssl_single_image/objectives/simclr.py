@@ -81,7 +81,8 @@ def make(setup: common.Setup) -> Objective:
     def pairs(
         key: Key[Array, ""], crops: Float[Array, "B S S 3"], axis_name: str | None
     ) -> Float[Array, "2*B s s 3"]:
-        views = [view(setup, options, spec, one, crops, axis_name) for one in jax.random.split(key, VIEWS)]
+        seen = common.as_atlas(crops)
+        views = [view(setup, options, spec, one, seen, axis_name) for one in jax.random.split(key, VIEWS)]
         return setup.normalise(jnp.concatenate(views))
 
     def init(key: jax.Array, inputs: Atlas) -> State:
@@ -129,7 +130,7 @@ def view(
     options: Options,
     spec: CropSpec,
     key: Key[Array, ""],
-    crops: Float[Array, "B S S 3"],
+    crops: Atlas,
     axis_name: str | None,
 ) -> Float[Array, "B s s 3"]:
     """A view of each of this replica's crops, (B, s, s, 3) in [0, 1]."""
@@ -175,8 +176,9 @@ def picture(
     some, few = (dataclasses.replace(each, batch_size=SHOWN) for each in (drawn, setup))
     crop_key, *views = jax.random.split(key, 1 + VIEWS)
     crops = common.held_out_crops(some, crop_key, inputs, None)
-    shown = [view(few, options, spec, one, crops, None) for one in views]
-    frames = [contrast.windows(one, crops, spec) for one in views]
+    seen = common.as_atlas(crops)
+    shown = [view(few, options, spec, one, seen, None) for one in views]
+    frames = [contrast.windows(one, seen, spec) for one in views]
     titles = (
         "Held-out crops, and the windows of two views: yellow, blue",
         "First views, yellow",

@@ -115,7 +115,7 @@ def test_two_views_of_a_crop_differ_and_are_drawn_from_its_own_key(atlas):
     made = setup()
     crops = common.held_out_crops(made, jax.random.key(0), atlas, None)
     spec = common.view_spec(made, 32, 0.2)
-    see = jax.jit(lambda key: simclr.view(made, OPTIONS, spec, key, crops, None))
+    see = jax.jit(lambda key: simclr.view(made, OPTIONS, spec, key, common.as_atlas(crops), None))
     one, again, other = see(jax.random.key(1)), see(jax.random.key(1)), see(jax.random.key(2))
     np.testing.assert_array_equal(one, again)
     assert one.shape == (8, 32, 32, 3)
@@ -153,12 +153,12 @@ def test_windows_are_those_of_the_views(atlas):
     crops = common.held_out_crops(made, jax.random.key(0), atlas, None)
     y = np.arange(24) + 0.5
     rows = []
-    for top, left, bottom, right in np.asarray(contrast.windows(key, crops, spec)):
+    for top, left, bottom, right in np.asarray(contrast.windows(key, common.as_atlas(crops), spec)):
         inside = np.outer((y > top - 1) & (y < bottom + 1), (y > left - 1) & (y < right + 1))
         rows.append(np.repeat(inside[..., None], 3, -1))
     white = jnp.asarray(np.stack(rows), jnp.float32)
     assert 0.2 < float(white.mean()) < 0.8
-    assert float(common.views_of(made, key, white, spec, None).min()) == 1.0
+    assert float(common.views_of(made, key, common.as_atlas(white), spec, None).min()) == 1.0
 
 
 def test_fewer_crops_than_a_batch_are_refused():

@@ -131,7 +131,7 @@ def test_views_are_jittered_where_stored_crops_are_not(atlas):
         assert all(any(np.array_equal(crop, other) for other in want) for crop in crops)
     grey = jnp.full((4, 16, 16, 3), 128 / 255, jnp.float32)
     for made in (plain, jittered):
-        views = common.views_of(made, jax.random.key(0), grey, method.view_spec(made), None)
+        views = common.views_of(made, jax.random.key(0), common.as_atlas(grey), method.view_spec(made), None)
         levels = np.unique(np.round(np.asarray(views).mean((1, 2, 3)), 3))
         assert (len(levels) > 1) is (made is jittered)
 

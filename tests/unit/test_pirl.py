@@ -140,8 +140,9 @@ def test_tiles_are_those_of_the_board_in_a_random_order(atlas):
     def both(key):
         crops = common.held_out_crops(made, jax.random.key(0), atlas, None)
         board_key = jax.random.split(key, 4)[0]
-        boards = common.views_of(made, board_key, crops, module.board_spec(made, options), None)
-        return boards, module.tile_views(made, options, key, crops, None)
+        seen = common.as_atlas(crops)
+        boards = common.views_of(made, board_key, seen, module.board_spec(made, options), None)
+        return boards, module.tile_views(made, options, key, seen, None)
 
     boards, tiles = (np.asarray(x) for x in both(key))
     assert tiles.shape == (8, 9, 10, 10, 3)

@@ -127,6 +127,24 @@ def test_the_papers_studies_can_be_planned(name: str, tmp_path: Path) -> None:
     assert plan.left_out(configs.read("study", configs.load("study", name))) != []
 
 
+def test_further_methods_see_as_many_pixels_as_rotnet(tmp_path: Path) -> None:
+    study = configs.read("study", configs.load("study", "others:b=builtin:coffee"))
+    pixels = {"jigsaw": 9 * 12**2, "pirl": 32**2 + 9 * 12**2, "simclr": 2 * 32**2}
+    seen = {}
+    for unit, _ in studying.planned(study, tmp_path / "s"):
+        if unit.row.pretrain:
+            a_crop = pixels.get(unit.row.pretrain)
+            a_view = (
+                32**2
+                if a_crop is None
+                else a_crop / unit.pretraining.entry.make(unit.pretraining.setup(0)).views
+            )
+            seen[unit.row.name] = unit.views * a_view / 32**2
+    assert len(seen) == 11
+    for name, images in seen.items():
+        assert abs(images - 96_000) < 200, name
+
+
 def test_the_zoo_can_be_planned_without_any_argument(tmp_path: Path) -> None:
     study = configs.read("study", configs.load("study", "zoo"))
     names = {unit.row.name for unit, _ in studying.planned(study, tmp_path / "s")}

@@ -244,7 +244,9 @@ def encoder_view(setup: common.Setup, key: jax.Array, crops: jax.Array, axis_nam
     if not options_of(setup).view:
         return encoder_input(setup, crops)
     key = jax.random.fold_in(key, setup.batch_size)  # after those of the positions, from which z is drawn
-    return common.views_of(setup, key, crops, VIEW.replace(size=setup.encoder.size), axis_name)
+    return common.views_of(
+        setup, key, common.as_atlas(crops), VIEW.replace(size=setup.encoder.size), axis_name
+    )
 
 
 def encoder_input(setup: common.Setup, images: jax.Array) -> jax.Array:

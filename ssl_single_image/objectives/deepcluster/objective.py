@@ -113,7 +113,9 @@ def update(
 ) -> tuple[State, Metrics]:
     """One optimisation step on this replica's crops (B, S, S, 3) in [0, 1] and their clusters (B,) int32."""
     view_key, dropout_key = jax.random.split(key)
-    views = setup.normalise(common.views_of(setup, view_key, crops, view_spec(setup), axis_name))
+    views = setup.normalise(
+        common.views_of(setup, view_key, common.as_atlas(crops), view_spec(setup), axis_name)
+    )
     network = setup.network(options_of(setup).clusters, axis_name)
     loss = common.classification_loss(
         network, state, views, labels, replicas.replica_key(dropout_key, axis_name)

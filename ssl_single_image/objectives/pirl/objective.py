@@ -225,8 +225,9 @@ def views(
 ) -> tuple[Float[Array, "B s s 3"], Float[Array, "9*B t t 3"]]:
     """The image view and the tiles of each crop, as the network takes them."""
     image_key, tiles_key = jax.random.split(key)
-    images = image_views(setup, options, image_key, crops, axis_name)
-    tiles = tile_views(setup, options, tiles_key, crops, axis_name)
+    seen = common.as_atlas(crops)
+    images = image_views(setup, options, image_key, seen, axis_name)
+    tiles = tile_views(setup, options, tiles_key, seen, axis_name)
     return setup.normalise(images), setup.normalise(tiles.reshape(-1, *tiles.shape[2:]))
 
 
@@ -244,7 +245,7 @@ def image_views(
     setup: common.Setup,
     options: Options,
     key: Key[Array, ""],
-    crops: Float[Array, "B S S 3"],
+    crops: Atlas,
     axis_name: str | None,
 ) -> Float[Array, "B s s 3"]:
     """Each crop as an image in [0, 1]."""
@@ -256,12 +257,15 @@ def tile_views(
     setup: common.Setup,
     options: Options,
     key: Key[Array, ""],
-    crops: Float[Array, "B S S 3"],
+    crops: Atlas,
     axis_name: str | None,
 ) -> Float[Array, "B 9 t t 3"]:
     """Nine tiles of each crop in a random order, in [0, 1]; each is mirrored and jittered on its own."""
     board_key, *keys = jax.random.split(key, 4)
     boards = common.views_of(setup, board_key, crops, board_spec(setup, options), axis_name)
+    boards = materialise(
+        boards[0, 0, 0, 0] >= 0, lambda x: x, boards
+    )  # tiles are cut from it again and again
     place_keys, order_keys, colour_keys = (
         replicas.position_keys(one, setup.batch_size, axis_name) for one in keys
     )
@@ -284,12 +288,13 @@ def picture(setup: common.Setup, options: Options, state: State, key: jax.Array,
     crop_key, image_key, tiles_key = jax.random.split(key, 3)
     crops = common.held_out_crops(some, crop_key, inputs, None)
     few = dataclasses.replace(setup, batch_size=SHOWN)
-    images = image_views(few, options, image_key, crops, None)
-    boards = tiling.boards(tile_views(few, options, tiles_key, crops, None))
+    seen = common.as_atlas(crops)
+    images = image_views(few, options, image_key, seen, None)
+    boards = tiling.boards(tile_views(few, options, tiles_key, seen, None))
     board_key = jax.random.split(tiles_key, 4)[0]
     frames = (
-        contrast.windows(image_key, crops, image_spec(setup, options)),
-        contrast.windows(board_key, crops, board_spec(setup, options)),
+        contrast.windows(image_key, seen, image_spec(setup, options)),
+        contrast.windows(board_key, seen, board_spec(setup, options)),
     )
     titles = (
         "Held-out crops, and the windows of the image (yellow) and of the tiles (blue)",
