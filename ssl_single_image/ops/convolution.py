@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from ssl_single_image.ops import backend, winograd
+from ssl_single_image.ops import backend, patches, winograd
 
 FEW_CHANNELS = 16
 """Fewer input channels than this make the products of `winograd` too thin."""
@@ -47,28 +47,35 @@ def conv2d(
         return lax.conv_general_dilated(
             x, kernel, (stride, stride), [(padding, padding)] * 2, dimension_numbers=dims
         )
-    if stride > 1 and len(kernel) > 1:
+    size, _, channels, features = kernel.shape
+    fast = _suits_winograd(x, kernel, stride, padding)
+    if size > 1 and channels >= FEW_CHANNELS and not fast:
+        return patches.convolve(x, kernel, stride, padding)
+    if stride > 1 and size > 1:
         x, kernel = _space_to_depth(x, kernel, stride, padding)
-        stride, padding = 1, 0
-    if _suits_winograd(x, kernel, padding):
+        size, stride, padding = len(kernel), 1, 0
+    if fast:
         return winograd.convolve(x, kernel, padding)
-    size, _, _, features = kernel.shape
     columns = jnp.concatenate(windows(x, size, stride, padding, 0.0), -1)
     # Two-dimensional operands: XLA:CPU's gradients of the product are slower with the batch axes kept apart.
     rows = columns.reshape(-1, columns.shape[-1]) @ kernel.reshape(-1, features)
     return rows.reshape(*columns.shape[:3], features)
 
 
-def _suits_winograd(x: jax.Array, kernel: jax.Array, padding: int) -> bool:
+def _suits_winograd(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> bool:
     """Where it is faster than patches (benchmarks/train_step.py) and rounds no worse than float32 should.
 
-    An output of 2 x 2 pixels fills a quarter of its tile: by patches it takes no more products.
+    With a stride it takes the blocks of `_space_to_depth`. Where the kernel lacks cells of a block, these are zeros
+    that patches do not multiply. An output of 2 x 2 pixels fills a quarter of its tile: by patches it takes no more
+    products.
     """
     size, _, channels, _ = kernel.shape
-    if x.dtype != jnp.float32 or not 1 < size <= winograd.MAX_KERNEL or channels < FEW_CHANNELS:
+    blocks = -(-size // stride)
+    if x.dtype != jnp.float32 or not 1 < blocks <= winograd.MAX_KERNEL or channels * stride**2 < FEW_CHANNELS:
         return False
-    rows, columns = (side + 2 * padding - size + 1 for side in x.shape[1:3])
-    return winograd.products(rows, columns, size) * WORTH <= rows * columns * size**2
+    rows, columns = ((side + 2 * padding - size) // stride + 1 for side in x.shape[1:3])
+    needed = winograd.products(rows, columns, blocks) * stride**2
+    return needed * WORTH <= rows * columns * size**2
 
 
 def _space_to_depth(

@@ -2,8 +2,8 @@
 
 The method is that of Lavin and Gray 2016, "Fast algorithms for convolutional neural networks", section 4, with the
 transforms of Toom and Cook. An r x r kernel gives a tile of 4 x 4 outputs. This takes (r + 3)^2 products for each pair
-of channels instead of 16 r^2, and they are plain matrix products. Both gradients take as few. The rows of transformed
-tiles are computed in a loop, one program for all. It compiles in half the time of a program with every row written out.
+of channels instead of 16 r^2, and they are plain matrix products. Both gradients take as few. A few images at a time
+are transformed, multiplied and transformed back, so that their tiles stay in the cache (see `parts`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from ssl_single_image.ops import tiles
+from ssl_single_image.ops import parts, tiles
 
 TILE = 4
 """Outputs a tile, along each direction."""
 _POINTS = (0, 1, -1, 2, -2, 0.5, -0.5)
 """Where the polynomials are evaluated, infinity besides; in the order that keeps rounding small."""
 MAX_KERNEL = len(_POINTS) + 2 - TILE
+TARGET = 5 << 20
+"""Bytes of transformed tiles, of inputs and outputs, that are kept at once; no less than the transformed kernel has."""
+FEWEST_ROWS = 64
+"""Rows that a product has at least, if the batch is large enough."""
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -75,48 +79,45 @@ def _forward(x: jax.Array, kernel: jax.Array, padding: int) -> tuple[jax.Array, 
     taps, _, _, features = kernel.shape
     a, g, b = transforms(TILE, taps)
     sides, counts = _sizes(x.shape, taps, padding)
+    weights = _transformed_kernel(kernel, g)
 
-    def row_of_tiles(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
-        pixels, weights = inputs
-        products = [
-            _matrix(cell) @ weight for cell, weight in zip(_columns(b, pixels, len(b)), weights, strict=True)
-        ]
-        cells = [cell.reshape(len(x), *counts, features) for cell in _combine(a, products)]
-        return tiles.interleave(cells, 2)
+    def convolved(pixels: jax.Array) -> jax.Array:
+        inputs = _input_cells(pixels, b, counts, padding)
+        products = [_product(cell, weight, 2, 1) for cell, weight in zip(inputs, weights, strict=True)]
+        cells = [cell.reshape(len(b), -1, *counts, features) for cell in _combine(a, products)]
+        y = tiles.interleave(_combine(a, tiles.interleave(cells, 3)), 1)
+        return y[:, : sides[0], : sides[1]]
 
-    rows = lax.map(row_of_tiles, (_input_rows(x, b, counts, padding), _transformed_kernel(kernel, g)))
-    y = tiles.interleave(_combine(a, rows), 1)
-    return y[:, : sides[0], : sides[1]], (x, kernel)
+    y = lax.map(convolved, parts.split(x, _images(x, kernel, counts)))
+    return parts.join(y, len(x)), (x, kernel)
 
 
 def _backward(
     padding: int, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    a, g, b = transforms(TILE, len(kernel))
-    _, counts = _sizes(x.shape, len(kernel), padding)
-    for axis in (1, 2):
-        gradient = tiles.padded(gradient, axis, 0, TILE, TILE, counts[axis - 1])
-    gradient_rows = jnp.stack(_combine(a.T, tiles.split(gradient, 1, TILE, TILE)))
+    taps, _, channels, features = kernel.shape
+    a, g, b = transforms(TILE, taps)
+    _, counts = _sizes(x.shape, taps, padding)
+    weights = _transformed_kernel(kernel, g)
 
-    def row_of_tiles(inputs: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        pixels, weights, outputs = inputs
-        products = [_matrix(cell) for cell in _columns(a.T, outputs, TILE)]
-        dweights = [
-            _matrix(cell).T @ product
-            for cell, product in zip(_columns(b, pixels, len(b)), products, strict=True)
+    def add(totals: list[jax.Array], part: tuple[jax.Array, jax.Array]) -> tuple[list[jax.Array], jax.Array]:
+        inputs = _input_cells(part[0], b, counts, padding)
+        outputs = _output_cells(part[1], a, counts)
+        totals = [
+            total + _product(cell, output, 1, 1)
+            for total, cell, output in zip(totals, inputs, outputs, strict=True)
         ]
-        cells = [
-            (product @ weight.T).reshape(len(x), *counts, -1)
-            for product, weight in zip(products, weights, strict=True)
-        ]
-        dpixels = tiles.overlap_add(_combine(b.T, cells), 2, TILE, start=padding, size=x.shape[2])
-        return jnp.stack(_combine(g.T, dweights)), dpixels
+        products = [_product(output, weight, 2, 2) for output, weight in zip(outputs, weights, strict=True)]
+        cells = [cell.reshape(len(b), -1, *counts, channels) for cell in _combine(b.T, products)]
+        lines = tiles.overlap_add(cells, 3, TILE, start=padding, size=x.shape[2])
+        return totals, tiles.overlap_add(_combine(b.T, lines), 1, TILE, start=padding, size=x.shape[1])
 
-    rows = (_input_rows(x, b, counts, padding), _transformed_kernel(kernel, g), gradient_rows)
-    dweights, dpixels = lax.map(row_of_tiles, rows)
-    dx = tiles.overlap_add(_combine(b.T, dpixels), 1, TILE, start=padding, size=x.shape[1])
-    return dx, jnp.stack(_combine(g.T, dweights))
+    size = _images(x, kernel, counts)
+    nothing = [jnp.zeros((len(b), channels, features), x.dtype)] * len(b)
+    totals, changes = lax.scan(add, nothing, (parts.split(x, size), parts.split(gradient, size)))
+    change = jnp.stack(_combine(g.T, jnp.stack(_combine(g.T, totals), 1)))
+    return parts.join(changes, len(x)), change
 
 
 convolve.defvjp(_forward, _backward)
@@ -128,27 +129,43 @@ def _sizes(shape: Sequence[int], taps: int, padding: int) -> tuple[list[int], li
     return sides, [-(-side // TILE) for side in sides]
 
 
-def _input_rows(x: jax.Array, b: np.ndarray, counts: Sequence[int], padding: int) -> jax.Array:
-    """x transformed along its columns: (n, B, tiles, padded W, C)."""
+def _images(x: jax.Array, kernel: jax.Array, counts: Sequence[int]) -> int:
+    """How many are computed at once."""
+    taps, _, channels, features = kernel.shape
+    cells, rows = (TILE + taps - 1) ** 2 * x.dtype.itemsize, math.prod(counts)
+    target = max(TARGET, cells * channels * features)
+    return parts.images(len(x), cells * rows * (channels + features), target, -(-FEWEST_ROWS // rows))
+
+
+def _input_cells(x: jax.Array, b: np.ndarray, counts: Sequence[int], padding: int) -> list[jax.Array]:
+    """Transformed tiles of x, by columns: n of (n rows, B tiles, C)."""
     for axis in (1, 2):
         x = tiles.padded(x, axis, padding, len(b), TILE, counts[axis - 1])
-    return jnp.stack(_combine(b, tiles.split(x, 1, len(b), TILE)))
+    return _cells(x, b, len(b))
 
 
-def _transformed_kernel(kernel: jax.Array, g: np.ndarray) -> jax.Array:
-    """(r, r, C, D) -> (n, n, C, D)."""
+def _output_cells(gradient: jax.Array, a: np.ndarray, counts: Sequence[int]) -> list[jax.Array]:
+    """Tiles of the outputs' gradient, as those of `_input_cells`."""
+    for axis in (1, 2):
+        gradient = tiles.padded(gradient, axis, 0, TILE, TILE, counts[axis - 1])
+    return _cells(gradient, a.T, TILE)
+
+
+def _cells(x: jax.Array, matrix: np.ndarray, width: int) -> list[jax.Array]:
+    rows = jnp.stack(_combine(matrix, tiles.split(x, 1, width, TILE)))
+    columns = _combine(matrix, tiles.split(rows, 3, width, TILE))
+    return [cell.reshape(len(matrix), -1, x.shape[-1]) for cell in columns]
+
+
+def _transformed_kernel(kernel: jax.Array, g: np.ndarray) -> list[jax.Array]:
+    """(r, r, C, D) -> n columns of (n rows, C, D)."""
     rows = jnp.stack(_combine(g, kernel))
-    return jnp.stack(_combine(g, rows.swapaxes(0, 1)), 1)
+    return _combine(g, rows.swapaxes(0, 1))
 
 
-def _columns(matrix: np.ndarray, row: jax.Array, width: int) -> list[jax.Array]:
-    """A row of pixels of each tile, transformed along the row."""
-    return _combine(matrix, tiles.split(row, 2, width, TILE))
-
-
-def _matrix(cell: jax.Array) -> jax.Array:
-    """(..., C) -> (tiles, C)."""
-    return cell.reshape(-1, cell.shape[-1])
+def _product(x: jax.Array, y: jax.Array, x_axis: int, y_axis: int) -> jax.Array:
+    """Matrix products for all rows of a tile at once: a sum over an axis of each, which are (n, ..., ...)."""
+    return lax.dot_general(x, y, (((x_axis,), (y_axis,)), ((0,), (0,))))
 
 
 def _combine(matrix: np.ndarray, arrays: Sequence[jax.Array] | jax.Array) -> list[jax.Array]:
