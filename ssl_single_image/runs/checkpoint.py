@@ -196,7 +196,7 @@ def restore_item(folder: Path, item: str, target: PyTree | None, meta: Mapping[s
     Raises:
       InputError: the item is missing or damaged, or differs from `target` in names, shapes or dtypes.
     """
-    place = folder / item
+    place = (folder / item).absolute()  # Orbax takes no other
     if not place.is_dir():
         raise InputError(f"checkpoint {place}: missing; the checkpoint is not whole, delete its folder")
     handler = ocp.StandardCheckpointHandler()

@@ -95,3 +95,11 @@ def test_nothing_is_touched_where_none_is_whole(run: Path) -> None:
 
 def test_a_run_without_checkpoints_begins(tmp_path: Path) -> None:
     assert rescue.set_aside(tmp_path) == []
+
+
+def test_checkpoints_in_a_folder_named_from_the_current_one_are_whole(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)
+    assert rescue.set_aside(Path(run.name)) == []
+    assert finished(Path(run.name) / "checkpoints")[-1] == 9
