@@ -1,9 +1,9 @@
-"""Images/s and peak memory of one RotNet training step against PyTorch on the same machine.
+"""Images/s and peak memory of one training step against PyTorch on the same machine: RotNet's, and other objectives'.
 
 Contenders work in processes of their own, in interleaved rounds; PyTorch runs eager and compiled, in both memory
-layouts, and its best counts. Images are rotated views, four a crop. `resnet18` and `efficientnet_b0` have the stem for
-32-px crops. `python benchmarks/train_step.py --json`; without PyTorch (`pip install -e '.[bench]'`) ours alone is
-measured.
+layouts, and its best counts. RotNet's images are rotated views, four a crop. Jigsaw's are nine tiles of 12 px a crop,
+and PIRL has one of 32 px beside such tiles. `resnet18` and `efficientnet_b0` have the stem for 32-px crops.
+`python benchmarks/train_step.py --json`; without PyTorch (`pip install -e '.[bench]'`) ours alone is measured.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import argparse
 from typing import Any
 
 import common
-from train_step_peers import CONTENDERS
+from train_step_peers import CONTENDERS, OBJECTIVES
 
-CASES = {"small4": 32, "cifar32": 32, "nin": 32, "alexnet": 8, "resnet18": 32, "efficientnet_b0": 16}
-"""Network -> crops a step."""
+CASES = {"small4": 32, "alexnet32": 32, "nin": 32, "alexnet": 8, "resnet18": 32, "efficientnet_b0": 16}
+CASES |= {"jigsaw": 64, "simclr": 128, "pirl": 64}
+"""Network, or objective on alexnet32 -> crops a step."""
 
 
 def measure(network: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
@@ -25,7 +26,8 @@ def measure(network: str, args: argparse.Namespace) -> tuple[list[dict[str, Any]
         {name: ["train_step_peers.py", name, network, str(crops)] for name in CONTENDERS}
     )
     rates, peaks = common.compare(workers, args.repeats, args.seconds)
-    return common.against_ours(f"{network} B={4 * crops}", "images/s", rates, peaks), skipped
+    images = OBJECTIVES.get(network, 4) * crops
+    return common.against_ours(f"{network} B={images}", "images/s", rates, peaks), skipped
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -46,6 +46,8 @@ DEEP = {"resnet18": "ResNet18", "efficientnet_b0": "EfficientNetB0"}
 SIDES = {"small4": 32, "alexnet32": 32, "dcgan32": 32, "nin": 32, "alexnet": 224} | dict.fromkeys(DEEP, 32)
 LEAKY = {"dcgan32": 0.2}
 """Networks with leaky ReLU and with a bias in place of the first layer's batch norm -> the slope below zero."""
+OBJECTIVES = {"jigsaw": 9, "simclr": 2, "pirl": 10}
+"""Objectives on alexnet32 -> images that a crop gives to it; their twins are in `objective_twins`."""
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 5e-4
 
 
@@ -55,20 +57,21 @@ def ours(network: str, crops: int) -> Step:
 
     from ssl_single_image import images
     from ssl_single_image.experiments import configs, pretrain_config
-    from ssl_single_image.objectives import rotnet
     from ssl_single_image.parallel import compile_step
 
     if network == "small4":
         _register_small4()
+    name = network if network in OBJECTIVES else "rotnet"
     preset = "imagenet224" if network == "alexnet" else "cifar32"
-    fields: dict[str, Any] = {"batch_size": crops, "backbone": network}
+    fields: dict[str, Any] = {"batch_size": crops}
+    if name == "rotnet":
+        fields["backbone"] = network
     if network in DEEP:
         fields["backbone_options.stem"] = "small"
-    chosen = pretrain_config("rotnet", preset=preset, image="builtin:coffee", **fields)
+    chosen = pretrain_config(name, preset=preset, image="builtin:coffee", **fields)
     config = configs.read("pretrain", chosen)
-    setup = config.setup()
     atlas = images.build_atlas([source.pixels for source in images.load_source(config.source)])
-    objective = rotnet.make(setup)
+    objective = config.entry.make(config.setup())
     step = compile_step(objective.step, split_inputs=False)
     key = jax.random.key(0)
     state = jax.jit(objective.init)(key, atlas)
@@ -77,7 +80,7 @@ def ours(network: str, crops: int) -> Step:
         nonlocal state
         state, metrics = step(state, key, atlas)
         jax.block_until_ready(metrics)
-        return rotnet.ROTATIONS * crops
+        return objective.views * crops
 
     return work
 
@@ -97,14 +100,10 @@ def _register_small4() -> None:
     )
 
 
-def torch_network(network: str) -> Any:
-    """The same network in PyTorch."""
+def torch_trunk(network: str) -> tuple[Any, int]:
+    """The layers before the head in PyTorch, and the values that they give for an image."""
     from torch import nn
 
-    if network in DEEP:
-        import torch_networks
-
-        return getattr(torch_networks, DEEP[network])(4, "small")
     modules: list[nn.Module] = []
     channels, side = 3, SIDES[network]
     for layer in LAYERS[network]:
@@ -124,23 +123,32 @@ def torch_network(network: str) -> Any:
         _, kernel, stride, padding = layer
         side = (side + 2 * padding - kernel) // stride + 1
     if HIDDEN[network] is None:
-        modules += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    else:
-        modules.append(nn.Flatten())
-        channels *= side * side
+        return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1)), channels
+    return nn.Sequential(*modules), channels * side * side
+
+
+def torch_network(network: str) -> Any:
+    """The same network in PyTorch."""
+    from torch import nn
+
+    if network in DEEP:
+        import torch_networks
+
+        return getattr(torch_networks, DEEP[network])(4, "small")
+    trunk, channels = torch_trunk(network)
+    modules: list[nn.Module] = [trunk, nn.Flatten()]
     for features in HIDDEN[network] or ():
         modules += [nn.Linear(channels, features, bias=False), nn.BatchNorm1d(features), nn.ReLU()]
         channels = features
     return nn.Sequential(*modules, nn.Linear(channels, 4))
 
 
-def torch_step(network: str, crops: int, *, channels_last: bool, compiled: bool) -> Step:
+def torch_rotnet(network: str, crops: int, layout: Any) -> tuple[Any, Callable[[], Any]]:
+    """A network, and its loss on the rotations of stored crops."""
     import torch
     from torch.nn import functional as F
 
-    layout = torch.channels_last if channels_last else torch.contiguous_format
     model = torch_network(network).to(memory_format=layout).train()
-    optimiser = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=DECAY, nesterov=True)
     stored = torch.randn(crops, 3, SIDES[network], SIDES[network])
     labels = torch.arange(4).repeat_interleave(crops)
 
@@ -148,13 +156,28 @@ def torch_step(network: str, crops: int, *, channels_last: bool, compiled: bool)
         views = torch.cat([torch.rot90(stored, turns, (2, 3)) for turns in range(4)])
         return F.cross_entropy(model(views.contiguous(memory_format=layout)), labels)
 
+    return model, loss
+
+
+def torch_step(network: str, crops: int, *, channels_last: bool, compiled: bool) -> Step:
+    import torch
+
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    if network in OBJECTIVES:
+        import objective_twins
+
+        model = objective_twins.TWINS[network](torch_trunk("alexnet32")[0], crops, layout)
+        model, loss = model.to(memory_format=layout).train(), model
+    else:
+        model, loss = torch_rotnet(network, crops, layout)
+    optimiser = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=DECAY, nesterov=True)
     compute = torch.compile(loss) if compiled else loss
 
     def work(_: int) -> int:
         optimiser.zero_grad(set_to_none=True)
         compute().backward()
         optimiser.step()
-        return len(labels)
+        return OBJECTIVES.get(network, 4) * crops
 
     return work
 

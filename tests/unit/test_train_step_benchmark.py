@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import pytest
 
 from ssl_single_image import models
+from ssl_single_image.experiments import configs, pretrain_config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import train_step
 import train_step_peers
 
 
@@ -41,3 +43,18 @@ def test_deep_networks_have_as_many_parameters_as_the_packages(name):
         lambda: network.init(jax.random.key(0), jnp.zeros((1, side, side, 3)), train=False)
     )
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == theirs
+
+
+@pytest.mark.parametrize("name", train_step_peers.OBJECTIVES)
+def test_twins_of_objectives_have_as_many_parameters_as_the_packages(name):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    import objective_twins
+
+    trunk, _ = train_step_peers.torch_trunk("alexnet32")
+    twin = objective_twins.TWINS[name](trunk, 4, torch.channels_last)
+    config = configs.read("pretrain", pretrain_config(name, preset="cifar32", image="builtin:coffee"))
+    state = jax.eval_shape(config.entry.make(config.setup()).init, jax.random.key(0), None)
+    assert config.entry.make(config.setup()).views == train_step_peers.OBJECTIVES[name]
+    assert config.batch_size == train_step.CASES[name]
+    ours = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert sum(parameter.numel() for parameter in twin.parameters()) == ours
