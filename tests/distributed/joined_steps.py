@@ -54,19 +54,22 @@ def flat(tree: Any) -> np.ndarray:
 
 
 def trained(name: str) -> Iterator[np.ndarray]:
-    """Parameters and statistics before the first step and after each; a refresh comes before the first."""
+    """Parameters, statistics and what is shared out before the first step and after each, behind a refresh."""
     objective, inputs, split = make(name, backbone="tiny"), inputs_of(name), entry(name).labelled
     state: Any = start(name, inputs, "tiny")
     if objective.refresh is not None:
         refresh = parallel.compile_step(objective.refresh, split_inputs=split)
         state = widened(refresh(state, jax.random.key(5), inputs)[0])  # its new head is of float32
         yield flat(state.extras.labels())
-    yield flat((state.params, state.batch_stats))
-    step = parallel.compile_step(objective.step, split_inputs=split)
+    bank = state.extras if name == "pirl" else ()
+    yield flat((state.params, state.batch_stats, bank))
+    step, whole = parallel.compile_step(objective.step, split_inputs=split), parallel.compile_whole()
     for _ in range(STEPS):
-        state, _ = step(state, jax.random.key(1), own_part(inputs) if split else inputs)
-        state = jax.device_get(state)
-        yield flat((state.params, state.batch_stats))
+        given = own_part(inputs) if split else inputs
+        state, _ = step(parallel.divide(state), jax.random.key(1), given)
+        state = jax.device_get(whole(state))
+        bank = state.extras if name == "pirl" else ()
+        yield flat((state.params, state.batch_stats, bank))
 
 
 def probed() -> dict[str, np.ndarray]:
