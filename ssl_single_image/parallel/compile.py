@@ -22,6 +22,8 @@ CompiledStep = Callable[[State, jax.Array, PyTree], tuple[State, Metrics]]
 CompiledEvaluate = Callable[[State, jax.Array, PyTree], Metrics]
 Result = TypeVar("Result")
 Part = TypeVar("Part")
+Shares = list[PyTree]
+"""What the shards of a state hold, in the order of the tree."""
 
 
 def compile_step(
@@ -107,8 +109,7 @@ def compile_whole(devices: Sequence[jax.Device] | None = None) -> Callable[[Stat
     def whole(state: State) -> State:
         if not _shards_of(state):
             return state
-        parts = iter(compiled(state, keys.unused(), ()))
-        return _in_shards(lambda _: Shards(next(parts)), state)
+        return _with(state, compiled(state, keys.unused(), ()))
 
     return whole
 
@@ -201,50 +202,52 @@ def _compile(
 
         return jax.jit(alone, donate_argnums=donated)
 
-    def mapped(state: State, key: jax.Array, inputs: PyTree, _: jax.Array) -> Any:
-        return function(state, key, inputs, axis_name=AXIS)
+    def mapped(rest: State, shares: Shares, key: jax.Array, inputs: PyTree, _: jax.Array) -> Any:
+        made = function(_with(rest, shares), key, inputs, axis_name=AXIS)
+        if not returns_state:
+            return made
+        state, metrics = made
+        return (*_apart(state), metrics)
 
-    def over_devices(state_axes: PyTree) -> Any:
-        # pmap wants one argument that is mapped, and an atlas is not: the last one only counts the devices.
-        axes = (state_axes, None, 0 if split else None, 0)
-        out_axes = (state_axes, None) if returns_state else None
-        return jax.pmap(
-            mapped, AXIS, in_axes=axes, out_axes=out_axes, donate_argnums=donated, devices=devices
-        )
-
-    return _Mapped(over_devices, split, len(_local(devices)))
+    # pmap wants one argument that is mapped, and an atlas is not: the last one only counts the devices. The shares of a
+    # state are an argument of their own, because over several processes axes must be numbers and no trees.
+    parallel = jax.pmap(
+        mapped,
+        AXIS,
+        in_axes=(None, 0, None, 0 if split else None, 0),
+        out_axes=(None, 0, None) if returns_state else None,
+        donate_argnums=(0, 1) if returns_state else (),
+        devices=devices,
+    )
+    return _Mapped(parallel, split, len(_local(devices)), returns_state)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Mapped:
     """A function over the devices, with the arguments of one over one device."""
 
-    over_devices: Callable[[PyTree], Any]
-    """From the axes of a state, over which it is mapped."""
+    parallel: Any
     split: bool
     count: int
-    made: dict[Any, Any] = dataclasses.field(default_factory=dict)
-    """By the structure of the state."""
+    returns_state: bool
 
     def __call__(self, *arguments: Any) -> Any:
-        return self._of(arguments[0])(*self._divided(*arguments))
+        made = self.parallel(*self._divided(*arguments))
+        if not self.returns_state:
+            return made
+        rest, shares, metrics = made
+        return _with(rest, shares), metrics
 
     def lower(self, *arguments: Any) -> Any:
         """The program, as `jax.jit` offers it."""
-        return self._of(arguments[0]).lower(*self._divided(*arguments))
-
-    def _of(self, state: State) -> Any:
-        structure = jax.tree.structure(state)
-        if structure not in self.made:
-            self.made[structure] = self.over_devices(_axes(state))
-        return self.made[structure]
+        return self.parallel.lower(*self._divided(*arguments))
 
     def _divided(self, state: State, key: jax.Array, inputs: PyTree) -> tuple[Any, ...]:
         if isinstance(inputs, Shards):
             inputs = inputs.parts
         elif self.split:
             inputs = _split(inputs, self.count)
-        return state, key, inputs, jnp.arange(self.count)
+        return *_apart(state), key, inputs, jnp.arange(self.count)
 
 
 def _is_shards(x: Any) -> bool:
@@ -260,11 +263,15 @@ def _in_shards(change: Callable[[Shards[Any]], Shards[Any]], state: State) -> St
     return changed
 
 
-def _axes(state: PyTree) -> PyTree:
-    """The axis of each part of a state that is mapped over devices, None: none, every device has all of it."""
-    if not _shards_of(state):
-        return None
-    return jax.tree.map(lambda x: 0 if _is_shards(x) else None, state, is_leaf=_is_shards)
+def _apart(state: State) -> tuple[State, Shares]:
+    """A state whose shards are empty, and what they held."""
+    return _in_shards(lambda _: Shards(()), state), [shards.parts for shards in _shards_of(state)]
+
+
+def _with(rest: State, shares: Shares) -> State:
+    """The inverse of `_apart`."""
+    parts = iter(shares)
+    return _in_shards(lambda _: Shards(next(parts)), rest)
 
 
 def _split(inputs: PyTree, count: int) -> PyTree:
