@@ -12,9 +12,8 @@ Presets:
 
 import ml_collections
 
-from ssl_single_image import models
 from ssl_single_image.augment import CropSpec
-from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pretraining
+from ssl_single_image.experiments.presets import as_config_dict, choose_backbone, parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -38,9 +37,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         config.steps = 100 * config.crops // config.batch_size
         config.eval_every = config.checkpoint_every = 5000
     else:
-        config.backbone = "dcgan32"
-        with config.ignore_type():
-            config.backbone_options = as_config_dict(models.find("dcgan32").options())
+        choose_backbone(config, "dcgan32")
         config.batch_size = 64
         config.objective_options.update(
             latent=64,

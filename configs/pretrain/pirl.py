@@ -10,8 +10,7 @@ Presets:
 
 import ml_collections
 
-from ssl_single_image import models
-from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pretraining
+from ssl_single_image.experiments.presets import choose_backbone, parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
@@ -19,9 +18,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     config = pretraining("pirl", args.preset, source=args.image)
     options = config.objective_options
     if args.preset == "imagenet224":
-        config.backbone = "resnet50"
-        with config.ignore_type():
-            config.backbone_options = as_config_dict(models.find("resnet50").options())
+        choose_backbone(config, "resnet50")
         config.crop.size = 256
         options.update(loss="nce", temperature=0.07, negatives=32_000, image_min_area=0.08)
         options.update(board=255, tile=64, input_size=224)

@@ -10,17 +10,14 @@ Presets:
 
 import ml_collections
 
-from ssl_single_image import models
-from ssl_single_image.experiments.presets import as_config_dict, parse_arg, pretraining
+from ssl_single_image.experiments.presets import choose_backbone, parse_arg, pretraining
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     args = parse_arg(arg, preset="cifar32", image="builtin:astronaut")
     config = pretraining("simclr", args.preset, source=args.image)
     if args.preset == "imagenet224":
-        config.backbone = "resnet50"
-        with config.ignore_type():
-            config.backbone_options = as_config_dict(models.find("resnet50").options())
+        choose_backbone(config, "resnet50")
         config.crop.size = 256
         config.objective_options.update(input_size=224, hidden=2048, temperature=0.1, view_min_area=0.08)
         config.batch_size = 1024

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from ssl_single_image import objectives
+from ssl_single_image import models, objectives
 from ssl_single_image.augment import CropSpec
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
@@ -47,6 +47,13 @@ def pretraining(objective: str, preset: str, **fields: Any) -> ml_collections.Co
         config.objective_options = as_config_dict(objectives.find(objective).options())
     config.update({"objective": objective, "source": "", **fields})
     return config
+
+
+def choose_backbone(config: ml_collections.ConfigDict, name: str) -> None:
+    """Gives a pretraining config another backbone, with the defaults of its options."""
+    config.backbone = name
+    with config.ignore_type():  # options of another backbone
+        config.backbone_options = as_config_dict(models.find(name).options())
 
 
 def cached_probe(dataset: str) -> ml_collections.ConfigDict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import spanning
 from reference import numpy_efficientnet
 
 from ssl_single_image import augment, images, models
@@ -193,24 +193,7 @@ def test_training_reaches_every_parameter_and_statistic() -> None:
 
 @pytest.mark.usefixtures("float64")
 def test_statistics_span_the_replicas() -> None:
-    """Two halves of a batch that share their statistics are what the whole batch is."""
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 3)))
-    alone, joined = tiny(dtype=jnp.float64), tiny(dtype=jnp.float64, axis_name="replicas")
-    variables = jax.jit(lambda key: alone.init(key, x, train=False))(jax.random.key(0))
-
-    def train(trunk, x):
-        (output, _), new = trunk.apply(variables, x, train=True, mutable=["batch_stats"])
-        return output, new["batch_stats"]
-
-    wanted, statistics = jax.jit(functools.partial(train, alone))(x)
-    halves = jax.vmap(functools.partial(train, joined), axis_name="replicas")
-    found, each = jax.jit(halves)(x.reshape(2, 2, *x.shape[1:]))
-    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, rtol=1e-5, atol=1e-6)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, np.broadcast_to(b, a.shape), rtol=1e-5, atol=1e-6),
-        each,
-        statistics,
-    )
+    spanning.check(tiny)
 
 
 def test_spectral_norm_reaches_every_convolution() -> None:
