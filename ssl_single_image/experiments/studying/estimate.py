@@ -23,6 +23,9 @@ from ssl_single_image.types import Batch, PyTree
 VIEWS_A_SECOND = {
     ("rotnet", "alexnet32"): 350.0,
     ("deepcluster", "alexnet32"): 330.0,
+    ("jigsaw", "alexnet32"): 1200.0,
+    ("pirl", "alexnet32"): 700.0,
+    ("simclr", "alexnet32"): 300.0,
     ("supervised", "alexnet32"): 450.0,
     ("bigan", "dcgan32"): 150.0,
     ("finetune", "alexnet32"): 450.0,
