@@ -11,7 +11,7 @@ from typing import Any
 
 from ssl_single_image.augment import CropSpec
 from ssl_single_image.objectives import bigan, deepcluster, jigsaw, pirl, rotnet, simclr, supervised
-from ssl_single_image.objectives.common import Setup
+from ssl_single_image.objectives.common import Setup, own_input_size
 from ssl_single_image.schema import Section, pick
 from ssl_single_image.types import Objective
 
@@ -50,10 +50,10 @@ class Entry:
 OBJECTIVES: dict[str, Entry] = {
     "bigan": Entry(bigan.make, options=bigan.Options),
     "deepcluster": Entry(deepcluster.make, options=deepcluster.Options),
-    "jigsaw": Entry(jigsaw.make, options=jigsaw.Options, input_size=jigsaw.input_size),
-    "pirl": Entry(pirl.make, options=pirl.Options, input_size=pirl.input_size),
+    "jigsaw": Entry(jigsaw.make, options=jigsaw.Options, input_size=own_input_size),
+    "pirl": Entry(pirl.make, options=pirl.Options, input_size=own_input_size),
     "rotnet": Entry(rotnet.make),
-    "simclr": Entry(simclr.make, options=simclr.Options, input_size=simclr.input_size),
+    "simclr": Entry(simclr.make, options=simclr.Options, input_size=own_input_size),
     "supervised": Entry(supervised.make, labelled=True),
 }
 

@@ -75,9 +75,10 @@ class Setup:
         return augment.normalise(x, self.encoder.mean, self.encoder.std)
 
 
-def with_crop(setup: Setup, crop: augment.CropSpec) -> Setup:
-    """The setup with other crops."""
-    return dataclasses.replace(setup, crop=crop)
+def own_input_size(crop: augment.CropSpec, options: Any) -> int:
+    """The side of the encoder's input, for objectives that have it as the option `input_size`."""
+    del crop
+    return int(options.input_size)
 
 
 def crops_key(seed: int) -> jax.Array:

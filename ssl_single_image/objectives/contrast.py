@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,7 +21,7 @@ COLOURS = ((1.0, 0.85, 0.0), (0.0, 0.85, 1.0))
 
 def plain(setup: common.Setup) -> common.Setup:
     """The setup whose crops keep their colours: their views are jittered instead, each on its own."""
-    return common.with_crop(setup, setup.crop.replace(jitter_probability=0.0))
+    return dataclasses.replace(setup, crop=setup.crop.replace(jitter_probability=0.0))
 
 
 def overlapping(

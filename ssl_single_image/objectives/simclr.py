@@ -49,12 +49,6 @@ class Options(Section):
     input_size: Annotated[int, Within(8)] = 32
 
 
-def input_size(crop: CropSpec, options: Options) -> int:
-    """The side of the images that probes give the encoder."""
-    del crop
-    return options.input_size
-
-
 def make(setup: common.Setup) -> Objective:
     """Cross-entropy of the other view among all of the batch, NT-Xent. `inputs` is an Atlas.
 

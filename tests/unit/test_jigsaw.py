@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from ssl_single_image import augment, images, models
-from ssl_single_image.objectives import Setup, jigsaw
+from ssl_single_image.objectives import Setup, find, jigsaw
 from ssl_single_image.objectives.jigsaw import objective as module
 from ssl_single_image.objectives.jigsaw import tiles
 from ssl_single_image.objectives.jigsaw.permutations import choose, permutations
@@ -181,7 +181,7 @@ def test_the_encoder_is_that_of_the_size_that_probes_use(atlas):
     state = jax.jit(objective.init)(jax.random.key(0), atlas)
     encoder = objective.encoder(state)
     assert encoder.spec.size == 32
-    assert jigsaw.input_size(CROP, OPTIONS) == 32
+    assert find("jigsaw").input_size(CROP, OPTIONS) == 32
     assert objective.views == 9
     assert models.activation_shapes(encoder.spec)["conv1"][:2] == (32, 32)
 

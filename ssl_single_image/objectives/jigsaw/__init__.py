@@ -1,5 +1,5 @@
 """Jigsaw: in which order are the tiles of a crop? (Noroozi and Favaro, ECCV 2016.)"""
 
-from ssl_single_image.objectives.jigsaw.objective import Options, input_size, make
+from ssl_single_image.objectives.jigsaw.objective import Options, make
 
-__all__ = ["Options", "input_size", "make"]
+__all__ = ["Options", "make"]

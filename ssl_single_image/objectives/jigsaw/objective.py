@@ -15,7 +15,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, Key
 
 from ssl_single_image import models
-from ssl_single_image.augment import CropSpec
 from ssl_single_image.images import Atlas
 from ssl_single_image.objectives import common
 from ssl_single_image.objectives.jigsaw import tiles as tiling
@@ -65,12 +64,6 @@ class Options(Section):
     hidden: Annotated[int, Within(1)] = 512
     input_size: Annotated[int, Within(8)] = 32
     equal_tiles: bool = False
-
-
-def input_size(crop: CropSpec, options: Options) -> int:
-    """The side of the images that probes give the encoder."""
-    del crop
-    return options.input_size
 
 
 def make(setup: common.Setup) -> Objective:

@@ -24,7 +24,7 @@ from ssl_single_image.objectives.pirl import bank
 from ssl_single_image.objectives.pirl.options import Options, check
 from ssl_single_image.ops.materialise import materialise
 from ssl_single_image.parallel import Shards, replicas
-from ssl_single_image.types import EncoderVariables, Metrics, Objective, Pictures, PyTree, Rows, State
+from ssl_single_image.types import Metrics, Objective, Pictures, PyTree, Rows, State
 
 SHOWN = 10
 """Crops in the picture."""
@@ -63,7 +63,7 @@ def make(setup: common.Setup) -> Objective:
         functools.partial(init, setup, options),
         functools.partial(step, setup, options),
         functools.partial(evaluate, setup, options),
-        functools.partial(encoder, setup),
+        functools.partial(common.trunk, setup),
         views=1 + tiling.TILES,
         pictures=functools.partial(picture, setup, options),
     )
@@ -97,11 +97,6 @@ def init(setup: common.Setup, options: Options, key: jax.Array, inputs: Atlas) -
     if options.loss == "nce":
         extras[NORMALISER] = jnp.zeros(2)
     return state.replace(extras=extras)
-
-
-def encoder(setup: common.Setup, state: State) -> EncoderVariables:
-    """The backbone."""
-    return common.trunk(setup, state)
 
 
 def step(

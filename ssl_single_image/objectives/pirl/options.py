@@ -8,7 +8,6 @@ from typing import Annotated
 import jax
 
 from ssl_single_image import models, parallel
-from ssl_single_image.augment import CropSpec
 from ssl_single_image.objectives import common
 from ssl_single_image.objectives.jigsaw import tiles as tiling
 from ssl_single_image.schema import OneOf, Section, Within
@@ -60,12 +59,6 @@ class Options(Section):
                 f"objective_options.tile = {self.tile}: a board of {self.board} pixels has cells of {cell};"
                 f" give tiles of at most {cell}, or a larger objective_options.board"
             )
-
-
-def input_size(crop: CropSpec, options: Options) -> int:
-    """The side of the images that probes give the encoder."""
-    del crop
-    return options.input_size
 
 
 def check(setup: common.Setup, options: Options) -> None:
