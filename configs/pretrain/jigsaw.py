@@ -3,8 +3,8 @@
 ssl-single-image pretrain --config jigsaw:image=builtin:astronaut --workdir runs/jigsaw
 
 Presets:
-  demo         48-px crops with tiles of 12 px, some three minutes on two CPU cores.
-  cifar32      the default: the same, about an hour on two CPU cores.
+  demo         48-px crops with tiles of 12 px, minutes on two CPU cores.
+  cifar32      the default: the same, 1,400 steps.
   imagenet224  255-px crops with tiles of 64 px, AlexNet, 1000 permutations: for accelerators.
 """
 

@@ -3,8 +3,8 @@
 ssl-single-image pretrain --config pirl:image=builtin:astronaut --workdir runs/pirl
 
 Presets:
-  demo         48-px crops, images of 32 px and tiles of 12 px, some three minutes on two CPU cores.
-  cifar32      the default: the same, about an hour on two CPU cores.
+  demo         48-px crops, images of 32 px and tiles of 12 px, minutes on two CPU cores.
+  cifar32      the default: the same, 1,400 steps.
   imagenet224  images of 224 px and tiles of 64 px, ResNet-50, the published schedule of 800 epochs: for accelerators.
 """
 
