@@ -224,15 +224,20 @@ _handler: Any = None
 def together() -> Iterator[None]:
     """What is computed with other processes: where one of them is gone, JAX's error becomes a `Lost`.
 
+    From then on SIGTERM is ignored. The launcher sends it to those that are left, and this process is about to say why
+    it ends.
+
     Raises:
       Lost: a collective has failed because of that.
     """
     try:
         yield
     except Exception as error:
-        if lost(error):
-            raise Lost() from error
-        raise
+        if not lost(error):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Lost() from error
 
 
 def lost(error: BaseException) -> bool:

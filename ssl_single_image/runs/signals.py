@@ -64,6 +64,7 @@ class Stopped(Halted):
 def stop_on_signal() -> Iterator[StopRequest]:
     """Turns the first SIGTERM or SIGINT into a `StopRequest`; a second one acts as it would have before.
 
+    At the end, what was there before is back; a signal that is ignored by then stays so.
     In a thread other than the main one, where Python hears no signals, the request is never set.
     """
     request = StopRequest()
@@ -83,4 +84,5 @@ def stop_on_signal() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 
+from ssl_single_image.parallel import distributed
 from ssl_single_image.runs import signals
 from ssl_single_image.runs.signals import StopRequest
 
@@ -82,3 +83,24 @@ def test_slow_steps_are_asked_after_each(pair: Pair, monkeypatch: pytest.MonkeyP
         now[0] += 60
         request.agreed()
     assert pair.asked == 4
+
+
+def test_a_process_that_lost_another_says_so_though_it_is_told_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    try:
+        with pytest.raises(distributed.Lost), signals.stop_on_signal(), distributed.together():
+            raise RuntimeError("Gloo all-reduce failed: Connection reset by peer")
+        signal.raise_signal(signal.SIGTERM)  # as launch/local.sh does; by default it ends the process
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_other_errors_leave_signals_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(RuntimeError), signals.stop_on_signal(), distributed.together():
+        raise RuntimeError("out of memory")
+    assert signal.getsignal(signal.SIGTERM) is before
