@@ -104,6 +104,7 @@ def zoo(**given: str) -> ml_collections.ConfigDict:
         "cifar10",
         given,
         {"astronaut": "builtin:astronaut"},
+        judged=False,
         probe_fields={"statistics": "recomputed", "seeds": 3},
         rows=(
             *untrained({"random": ("untrained", "alexnet32")} | others),
@@ -166,6 +167,7 @@ def others(**given: str) -> ml_collections.ConfigDict:
         "cifar10",
         given,
         {},
+        judged=False,
         probe_fields={"statistics": "recomputed", "seeds": 3},
         rows=(
             *untrained(untrained_ones),

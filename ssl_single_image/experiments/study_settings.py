@@ -101,6 +101,7 @@ class StudyConfig(Section):
       finetune_fields: fields of it in place of its own.
       analysis: settings of `analyse`.
       rows: the rows, in the order in which they are done.
+      judged: whether the rows are those of the paper, so that its conclusions are judged by them.
 
     Raises:
       InputError: a bad row, two rows of a name, or a row that is compared with one that there is not.
@@ -116,6 +117,7 @@ class StudyConfig(Section):
     finetune_fields: Annotated[Any, Told("a mapping of fields")] = dataclasses.field(default_factory=dict)
     analysis: Annotated[Any, Told("a mapping of settings")] = dataclasses.field(default_factory=dict)
     rows: Annotated[Any, Told("rows")] = ()
+    judged: bool = True
 
     def check(self) -> None:
         for name in ("sources", "probe_fields", "finetune_fields", "analysis"):

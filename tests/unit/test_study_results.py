@@ -94,6 +94,19 @@ def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path
     assert "rotnet-b" in Path(page).read_text()
 
 
+def test_a_study_of_other_rows_judges_no_conclusions(finished: Any, tmp_path: Path) -> None:
+    study, place, _ = finished
+    kept, heading = studying.keep(study, place, tmp_path / "kept"), "What the paper concludes"
+    unjudged = study.replace(judged=False)
+    outcome.write(kept, unjudged, plan.units(unjudged), "study")
+    assert not (kept / "claims.md").exists()
+    text = (kept / "study.md").read_text()
+    assert "| RotNet" in text
+    assert "](headline.png)" in text
+    assert heading not in text
+    assert heading not in Path(outcome.page(kept, plan.units(unjudged))).read_text()
+
+
 def test_a_plan_says_what_is_left_and_by_whose_clock(finished: Any) -> None:
     study, place, _ = finished
     more = config(*study.rows, row("rotnet-c", views=3200), analysis=study.analysis)

@@ -75,7 +75,9 @@ def _results(place: Path, units: Sequence[Unit], stage: str) -> dict[str, dict[s
 
 
 def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) -> None:
-    """Writes `study.json`, `study.md`, `claims.md`, `lines.csv`, a Markdown file for each table, and the figure.
+    """Writes `study.json`, `study.md`, `lines.csv`, a Markdown file for each table, the figure, and `claims.md`.
+
+    A study that judges no conclusions has no `claims.md`.
 
     Args:
       place: the study's folder.
@@ -84,7 +86,7 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
       command: the shell command of the study, to which --rows is added.
     """
     lines, verdicts = gather(place, every), []
-    if lines:
+    if lines and study.judged:
         verdicts = claims.judge(lines)
     by_table = {name: [line for line in lines if name in line.tables] for name in TABLES}
     by_table["frozen"] = [line for line in by_table["frozen"] if line.finetuned is not None]
@@ -95,13 +97,14 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
         for name, found in by_table.items()
     }
     files[CSV] = study_lines.to_csv(lines)
-    files[CLAIMS] = (
-        f"# What the paper concludes, judged\n\n{setting(study)}\n\n{claims.markdown(verdicts, for_rows)}"
-    )
+    if study.judged:
+        files[CLAIMS] = (
+            f"# What the paper concludes, judged\n\n{setting(study)}\n\n{claims.markdown(verdicts, for_rows)}"
+        )
     if SHOWN in by_table and any(line.layers for line in by_table[SHOWN]):
         files[FIGURE] = study_figures.headline(by_table[SHOWN])
     value = _json(place, study, every, by_table, verdicts, for_rows)
-    files[PAGE] = _page(study, by_table, verdicts, value["rows"], command)
+    files[PAGE] = _page(study, by_table, verdicts, value["rows"], command, pictured=FIGURE in files)
     files[STUDY] = json.dumps(value, indent=2, allow_nan=False) + "\n"
     for name, content in files.items():
         workdir.write_whole(place / name, content)
@@ -168,26 +171,27 @@ def _page(
     verdicts: Sequence[claims.Verdict],
     rows: Mapping[str, Any],
     command: str,
+    *,
+    pictured: bool,
 ) -> str:
-    """`study.md`: the conclusions in a list, and all tables."""
-    said = "\n".join(
-        f"- {one.claim.text} **{one.verdict[:1].upper()}{one.verdict[1:]}.**" for one in verdicts
-    )
-    tables = "\n".join(
-        f"## {TABLES[name]}\n\n{study_lines.markdown(found)}" for name, found in by_table.items()
-    )
+    """`study.md`: the figure, the conclusions in a list, and all tables."""
     done = sum(row[1] == state.DONE for row in rows["rows"])
-    return "\n\n".join(
-        [
-            f"# {study.title}",
-            f"```bash\n{command}\n```",
-            f"{done} of {len(rows['rows'])} rows are done. {setting(study)}",
+    parts = [
+        f"# {study.title}",
+        f"```bash\n{command}\n```",
+        f"{done} of {len(rows['rows'])} rows are done. {setting(study)}",
+    ]
+    if pictured:
+        parts.append(f"![Accuracy of every layer by method; bars are the intervals of the table]({FIGURE})")
+    if study.judged:
+        said = [f"- {one.claim.text} **{one.verdict[:1].upper()}{one.verdict[1:]}.**" for one in verdicts]
+        parts += [
             "## What the paper concludes, and what was found",
-            said,
+            "\n".join(said),
             f"The evidence is in [{CLAIMS}]({CLAIMS}).",
-            tables,
         ]
-    )
+    parts += [f"## {TABLES[name]}\n\n{study_lines.markdown(found)}" for name, found in by_table.items()]
+    return "\n\n".join(parts)
 
 
 def _command(base: str) -> Callable[[Sequence[str]], str]:
