@@ -52,13 +52,18 @@ class Unit:
         """The workdir of a stage, in the study's folder."""
         return place / stage / self.name
 
-    @functools.cached_property
+    @property
     def pretraining(self) -> PretrainConfig:
         """What it is trained by.
 
         Raises:
           InputError: no such config or field, or a value out of range; names the row.
         """
+        return self._trained[0]
+
+    @functools.cached_property
+    def _trained(self) -> tuple[PretrainConfig, int]:
+        """What it is trained by, and how many images a step gives to the encoder."""
         row = self.row
         try:
             own = {"source": self.study.sources[row.source]} if row.source else {}
@@ -66,8 +71,10 @@ class Unit:
                 "pretrain", row.pretrain, {**row.fields, "seed": self.seed, **own}
             )
             settings = settings.resolved()
-            steps = row.views / self.views_a_step(settings) if row.views else settings.steps
-            return settings.replace(steps=max(1, round(steps * self.study.budget)), keep=1)
+            classes = 2 if settings.entry.labelled else 0
+            views = settings.batch_size * settings.entry.make(settings.setup(classes)).views
+            steps = row.views / views if row.views else settings.steps
+            return settings.replace(steps=max(1, round(steps * self.study.budget)), keep=1), views
         except InputError as error:
             raise InputError(f"row {row.name}: {error}") from error
 
@@ -79,12 +86,6 @@ class Unit:
             config = configs.update(config, {"data_dir": self.study.data_dir})
         return configs.read(kind, config)
 
-    @staticmethod
-    def views_a_step(settings: PretrainConfig) -> int:
-        """Images that a step gives to the encoder."""
-        classes = 2 if settings.entry.labelled else 0
-        return settings.batch_size * settings.entry.make(settings.setup(classes)).views
-
     @property
     def crops(self) -> int:
         """Crops, or labelled images, that training sees; 0 without training."""
@@ -93,7 +94,7 @@ class Unit:
     @property
     def views(self) -> int:
         """Images that pass through the encoder in training; 0 without training."""
-        return self.pretraining.steps * self.views_a_step(self.pretraining) if self.row.pretrain else 0
+        return self.pretraining.steps * self._trained[1] if self.row.pretrain else 0
 
     @functools.cached_property
     def probing(self) -> ProbeConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, cast
 
 import jax
 import jax.numpy as jnp
@@ -129,9 +129,10 @@ def feature_count(setup: common.Setup) -> int:
     def describe() -> jax.Array:
         x = jnp.zeros((1, setup.encoder.size, setup.encoder.size, 3))
         network = setup.network(options_of(setup).clusters)
-        return _extract(setup, network.init(keys.unused(), x, train=False), x)
+        _, made = network.init_with_output(keys.unused(), x, train=False, mutable=True)
+        return _sown(setup, made["intermediates"])
 
-    return jax.eval_shape(describe).shape[1]
+    return jax.eval_shape(describe).size
 
 
 def stored(setup: common.Setup) -> augment.CropSpec:
@@ -183,9 +184,14 @@ def _share(setup: common.Setup, count: int, axis_name: str | None) -> tuple[jax.
 
 def _extract(setup: common.Setup, variables: PyTree, x: jax.Array) -> jax.Array:
     """(B, D) float32 of normalised x (B, S, S, 3)."""
-    options = options_of(setup)
-    network = setup.network(options.clusters)
+    network = setup.network(options_of(setup).clusters)
     _, seen = network.apply(variables, x, train=False, mutable=["intermediates"])
-    found = seen["intermediates"]
-    (value,) = (found["head"] if options.features == "head" else found)[models.FEATURES]
+    value = _sown(setup, seen["intermediates"])
     return value.reshape(len(x), -1).astype(np.promote_types(value.dtype, np.float32))
+
+
+def _sown(setup: common.Setup, intermediates: PyTree) -> jax.Array:
+    """What is clustered, among what a call of the network has put aside."""
+    found = intermediates["head"] if options_of(setup).features == "head" else intermediates
+    (value,) = found[models.FEATURES]
+    return cast(jax.Array, value)
