@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
-from jaxtyping import Array, Int8, Int32, UInt8
+from jaxtyping import Array, Float, Int8, Int32, UInt8
 
 from ssl_single_image.errors import Halted, InputError
 
@@ -69,11 +69,13 @@ class Batch:
       image: (B, M, M, 3) uint8 RGB; where images differ in size they lie in the top left corner.
       label: (B,) int32 in [0, classes); of a multi-label set (B, classes) int8, see `datasets.labelling`.
       extent: (B, 2) int32, the (height, width) in pixels that each image fills of its M x M canvas.
+      box: (B, 4) float32 in [0, 1], where examples are objects: top, left, bottom and right as fractions of the canvas.
     """
 
     image: UInt8[Array, "B M M 3"]
     label: Int32[Array, " B"] | Int8[Array, "B classes"]
     extent: Int32[Array, "B 2"]
+    box: Float[Array, "B 4"] | None = None
 
 
 @jax.tree_util.register_dataclass

@@ -52,7 +52,7 @@ def setting(probe: Probe) -> str:
     return (
         f"{probe['dataset']}: {kind[:1].lower()}{kind[1:]}, {probe['protocol']} protocol,"
         f"{' batch-norm statistics recomputed on training images,' if recomputed else ''}"
-        f" {probe['test_images']:,} test images, chance level {probe['chance']:.1f} %"
+        f" {probe['test_images']:,} test {probe.get('examples', 'images')}, chance level {probe['chance']:.1f} %"
         f"{f', without classes that no test image has ({listed(missing)})' if missing else ''}"
     )
 
@@ -160,7 +160,30 @@ def _in_setting(probe: Probe, name: str) -> Probe:
 def full_markdown(probe: Probe) -> str:
     """The tables of all fields of the measure: of top-5 accuracy only where there are more than five classes."""
     metrics = [""] if probe.get("gains") else measured.of(probe).fields(probe["classes"])
-    return "\n".join(markdown(one, metric) for one in by_setting(probe) for metric in metrics)
+    found = [markdown(one, metric) for one in by_setting(probe) for metric in metrics]
+    return "\n".join([*found, *([] if probe.get("gains") else groups(probe))])
+
+
+def groups(probe: Probe) -> list[str]:
+    """A Markdown table for each result whose test examples come in groups, one group a row."""
+    names, measure = layers(probe), measured.of(probe)
+    return [
+        f"{_code(str(result['checkpoint']))}: {measure.names[measure.main]} by group of test"
+        f" {probe.get('examples', 'images')}, %{widths(probe)}\n\n{_grouped(result, names, measure.main)}\n"
+        for result in probe["results"]
+        if any("groups" in values for values in result["layers"].values())
+    ]
+
+
+def _grouped(result: Mapping[str, Any], names: Sequence[str], main: str) -> str:
+    cells: dict[str, list[str]] = {}
+    for layer in names:
+        for group, values in result["layers"].get(layer, {}).get("groups", {}).items():
+            row = cells.setdefault(group, [group, f"{values['examples']:,}"])
+            row.append(f"{values[main]:.1f} ±{half_width(values):.1f}")
+    align = ["left", *["right"] * (len(names) + 1)]
+    header = ["group", "how many", *names]
+    return tabulate(list(cells.values()), header, tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
 def best_rows(rows: Sequence[Sequence[Any]], column: int) -> list[int]:

@@ -246,7 +246,9 @@ def _report(add: Adder) -> None:
 
 def _prepare(add: Adder) -> None:
     add.text(
-        "dataset", None, "Data set: photos, cifar10, cifar100, imagenet, voc07, folder:PATH or tfds:NAME."
+        "dataset",
+        None,
+        "Data set: photos, cifar10, cifar100, imagenet, voc07, folder:PATH, tfds:NAME or boxes:NAME.",
     )
     add.data_dir(DEFAULT_DATA_DIR)
     add.text("folder", None, "Folder of train/CLASS/* and test/CLASS/* images to convert; needs --name.")

@@ -27,11 +27,12 @@ def main(args: flags.FlagValues) -> None:
             raise InputError(
                 f"--check is for --dataset; for a folder: --check --dataset folder:{args.folder}"
             )
-        print(describe(datasets.load(args.dataset, data_dir=args.data_dir, size=args.size, multi_label=None)))
+        settings = {"data_dir": args.data_dir, "size": args.size}
+        print(describe(datasets.load(args.dataset, **settings, multi_label=None, boxed=True)))
         return
     if args.folder is None:
         kind, argument = datasets.parse(args.dataset)
-        if kind != "tfds":
+        if kind not in ("tfds", "boxes"):
             raise InputError(f"--dataset={args.dataset}: nothing to prepare; --check shows what it holds")
     from ssl_single_image.datasets import convert  # imports TFDS, which takes a second
 
@@ -47,8 +48,9 @@ def describe(labelled: datasets.LabelledSet) -> str:
     batch = next(labelled.test.batches(1))
     side = batch.image.shape[1]
     names = ", ".join(labelled.classes[:10]) + (", ..." if len(labelled.classes) > 10 else "")
+    what = "objects" if labelled.boxed else "images"
     return (
-        f"{labelled.name}: {len(labelled.train):,} training and {len(labelled.test):,} test images, "
+        f"{labelled.name}: {len(labelled.train):,} training and {len(labelled.test):,} test {what}, "
         f"decoded onto {side} x {side} pixels\n{len(labelled.classes)} classes: {names}"
     )
 

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ssl_single_image.datasets import folder, photos, tfds
+from ssl_single_image.datasets import boxes, folder, photos, tfds
 from ssl_single_image.datasets.base import LabelledSet, MemorySplit, Split
 from ssl_single_image.types import InputError
 
@@ -32,6 +32,7 @@ KINDS: dict[str, Loader] = {
     "folder": folder.load,
     "tfds": tfds.load,
     "validation": _validation,
+    "boxes": boxes.load,
 }
 
 MULTI_LABEL = ("tfds", "validation")
@@ -42,9 +43,15 @@ ALIASES = {
     "cifar100": "tfds:cifar100",
     "imagenet": "tfds:imagenet2012",
     "voc07": "tfds:voc/2007",
+    "voc07_boxes": "boxes:voc/2007",
 }
 
-_TAKES_ARGUMENT = {"folder": "folder:PATH", "tfds": "tfds:NAME", "validation": "validation:NAME"}
+_TAKES_ARGUMENT = {
+    "folder": "folder:PATH",
+    "tfds": "tfds:NAME",
+    "validation": "validation:NAME",
+    "boxes": "boxes:NAME",
+}
 
 _KNOWN = [*(kind for kind in KINDS if kind not in _TAKES_ARGUMENT), *ALIASES]
 FORMS = ", ".join([*_KNOWN, *_TAKES_ARGUMENT.values()])
@@ -60,6 +67,7 @@ def load(
     size: int,
     exclude: Sequence[str] = (),
     multi_label: bool | None = False,
+    boxed: bool = False,
 ) -> LabelledSet:
     """Opens a labelled set by name.
 
@@ -71,11 +79,14 @@ def load(
       size: the encoder's input side in pixels, see `records.Layout.choose`.
       exclude: source images of the pretraining that must not be measured on; only `photos` has any.
       multi_label: False: one label an image is needed. True: sets of labels are needed. None: as the set has them.
+      boxed: whether a set of objects in boxes will do, `boxes:NAME`.
 
     Raises:
       InputError: unknown or missing set, an unreadable image, labels of the other form, only one class, no images.
     """
     kind, argument = parse(name)
+    if kind == "boxes" and not boxed:
+        raise InputError(f"data set {name}: its examples are objects in boxes, which only `probe` can take")
     several = {"multi_label": multi_label} if kind in MULTI_LABEL else {}
     if multi_label and not several:
         raise InputError(f"data set {name}: its images have one label each; a multi-label set is needed")

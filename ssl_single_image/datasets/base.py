@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -54,6 +54,8 @@ class LabelledSet:
       train: images to learn from.
       test: images to measure on.
       labels: whether an image has one class or several.
+      boxed: whether examples are objects: batches have a box of each, and the label is that of the object.
+      groups: name -> (N,) bool, test examples that are measured by themselves too.
     """
 
     name: str
@@ -61,6 +63,8 @@ class LabelledSet:
     train: Split
     test: Split
     labels: labelling.Form = labelling.ONE
+    boxed: bool = False
+    groups: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +160,7 @@ def identity(labelled: LabelledSet) -> dict[str, Any]:
 def _digest(split: Split) -> str:
     batch = next(split.batches(min(SAMPLED, len(split))))
     digest = hashlib.sha256()
-    for part in (batch.image, batch.label, batch.extent):
+    for part in (batch.image, batch.label, batch.extent, *(() if batch.box is None else (batch.box,))):
         digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 
@@ -172,7 +176,12 @@ def padded(batch: Batch, count: int, size: int) -> Batch:
     image[:count], label[:count], extent[:count] = (
         x[:count] for x in (batch.image, batch.label, batch.extent)
     )
-    return numpy_batch(image, label, extent)
+    whole = numpy_batch(image, label, extent)
+    if batch.box is None:
+        return whole
+    box: Any = np.tile(np.array([0, 0, 1, 1], np.float32), (size, 1))
+    box[:count] = batch.box[:count]
+    return dataclasses.replace(whole, box=box)
 
 
 def numpy_batch(image: np.ndarray, label: np.ndarray, extent: np.ndarray) -> Batch:

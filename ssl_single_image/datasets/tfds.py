@@ -85,6 +85,29 @@ def load(
       InputError: unknown, not prepared, prepared in another file format, no test split, or not a set of
         images with labels of the wanted form.
     """
+    builder = open_builder(argument, data_dir)
+    labels = tfds_labels.find(argument, builder.info.features, multi_label)
+    image = image_key(argument, builder.info.features)
+    train, test = splits(argument, builder.info)
+    if validation:
+        train, test = ("+".join(f"{part}[{most}]" for part in train.split("+")) for most in (":90%", "90%:"))
+    height, width, _ = builder.info.features[image].shape
+    layout = Layout.choose(size, (height, width) if height and width else None)
+
+    def open_one(split: str) -> Any:
+        name = f"{argument} {split}"
+        records = TfdsRecords(name, undecoded(builder, split, image), image, labels)
+        return open_split(records, layout, name, labels.form)
+
+    return LabelledSet(argument, labels.classes, open_one(train), open_one(test), labels.form)
+
+
+def open_builder(argument: str, data_dir: str | None) -> Any:
+    """The TFDS builder of a prepared set.
+
+    Raises:
+      InputError: as `find`; or the set is in another form of files.
+    """
     import tensorflow_datasets as tfds  # takes a second
 
     builder = tfds.builder_from_directory(find(argument, data_dir))
@@ -93,28 +116,22 @@ def load(
             f"data set {argument} in {builder.data_path} is in {builder.info.file_format.value} form; "
             f"prepare it again in another --data_dir: {prepare_command(argument, None)}"
         )
-    labels = tfds_labels.find(argument, builder.info.features, multi_label)
-    image = _image_key(argument, builder.info.features, tfds)
-    train, test = _splits(argument, builder.info)
-    if validation:
-        train, test = ("+".join(f"{part}[{most}]" for part in train.split("+")) for most in (":90%", "90%:"))
-    height, width, _ = builder.info.features[image].shape
-    layout = Layout.choose(size, (height, width) if height and width else None)
-
-    def open_one(split: str) -> Any:
-        source = builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
-        return open_split(
-            TfdsRecords(f"{argument} {split}", source, image, labels),
-            layout,
-            f"{argument} {split}",
-            labels.form,
-        )
-
-    return LabelledSet(argument, labels.classes, open_one(train), open_one(test), labels.form)
+    return builder
 
 
-def _splits(argument: str, info: Any) -> tuple[str, str]:
-    """The splits to learn from and to measure on."""
+def undecoded(builder: Any, split: str, image: str) -> Any:
+    """A split as a `tfds.core.DataSource` of dicts, in which the feature `image` is left encoded."""
+    import tensorflow_datasets as tfds
+
+    return builder.as_data_source(split, decoders={image: tfds.decode.SkipDecoding()})
+
+
+def splits(argument: str, info: Any) -> tuple[str, str]:
+    """The splits to learn from and to measure on.
+
+    Raises:
+      InputError: one of them isn't there.
+    """
     name = info.full_name.rpartition("/")[0]  # without the version
     found = next((split for split in TEST_SPLITS if split in info.splits), "test")
     train, test = PUBLISHED_SPLITS.get(name, ("train", found))
@@ -181,7 +198,14 @@ def missing_set(argument: str, folder: Path) -> str:
     return f"data set {argument} is not in {folder}, and TFDS knows no such set{hint}"
 
 
-def _image_key(argument: str, features: Any, tfds: Any) -> str:
+def image_key(argument: str, features: Any) -> str:
+    """The feature that is the image: "image", or the only one.
+
+    Raises:
+      InputError: there is none, or several and none of that name.
+    """
+    import tensorflow_datasets as tfds
+
     names = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
     if "image" not in names and len(names) != 1:
         raise InputError(f"data set {argument}: {len(names)} image features; one is needed")

@@ -69,7 +69,8 @@ def probe_config(name: str, **fields: Any) -> ml_collections.ConfigDict:
     """A probe's config by name, with fields changed.
 
     Args:
-      name: "cifar10", "cifar100", "imagenet", "voc07", "photos", or "folder:path=PATH"; or the path of a config file.
+      name: "cifar10", "cifar100", "imagenet", "voc07", "voc07_boxes", "photos", or "folder:path=PATH"; or the path of a
+        config file.
       **fields: in place of the config's: `train_images=5000`, `optimizer={"learning_rate": 0.02}`.
 
     Raises:

@@ -82,6 +82,7 @@ def prepare(config: Any, references: str | Sequence[str]) -> tuple[list[str], pr
         size=probes.input_size(encoders, settings.size),
         exclude=pretrained_on(encoders),
         multi_label=None,
+        boxed=True,
     )
     return names, probes.make_plan(encoders, data, settings)
 

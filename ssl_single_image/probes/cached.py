@@ -78,7 +78,7 @@ def extract(
     encoder, number = common
     dtype = jax.tree.leaves(cache.features)[0].dtype
     x = linear.central_views(inputs, setup.encoder.size)
-    new = Cache(linear.encode(setup, encoder, x, dtype), inputs.label)
+    new = Cache(linear.encode(setup, encoder, x, dtype, inputs.box), inputs.label)
     start = number * len(inputs.label)
     return jax.tree.map(lambda old, rows: lax.dynamic_update_slice_in_dim(old, rows, start, 0), cache, new)
 

@@ -178,18 +178,22 @@ def central_views(batch: Batch, size: int) -> Float[Array, "B S S 3"]:
 
 
 def encode(
-    setup: Setup, encoder: Mapping[str, PyTree], x: Float[Array, "B S S 3"], dtype: Any = None
+    setup: Setup,
+    encoder: Mapping[str, PyTree],
+    x: Float[Array, "B S S 3"],
+    dtype: Any = None,
+    box: Float[Array, "B 4"] | None = None,
 ) -> dict[str, Float[Array, "B _"]]:
     """Pooled features of every layer of the frozen encoder: (B, S, S, 3) in [0, 1] -> layer -> (B, F).
 
-    They are of type `dtype`, by default the setup's.
+    They are of type `dtype`, by default the setup's. Where the setup pools regions, `box` has that of each image.
     """
     spec = setup.encoder
     backbone = models.build_backbone(spec.backbone, spec.options, dtype=setup.dtype)
     x = augment.normalise(x.astype(setup.dtype), spec.mean, spec.std)
     taps: Any
     _, taps = backbone.apply(encoder, x, train=False)
-    return lax.stop_gradient(pooling.flatten(setup.pools, taps, dtype or setup.dtype))
+    return lax.stop_gradient(pooling.flatten(setup.pools, taps, dtype or setup.dtype, box))
 
 
 def moments(

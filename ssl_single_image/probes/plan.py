@@ -71,6 +71,11 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
         raise InputError(
             f"kind = {config.kind!r}: images of {data.name} have several labels each, which only {able} can take"
         )
+    if data.boxed and (config.protocol, config.pooling) != ("cached", "adaptive"):
+        raise InputError(
+            f"data set {data.name}: objects in boxes need protocol 'cached' and pooling 'adaptive', which here averages"
+            " over the parts of a box"
+        )
     train = _limit(config.train_images, len(data.train))
     if config.batch_size > train:
         raise InputError(f"batch_size = {config.batch_size}: there are only {train} training images")
@@ -98,9 +103,13 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
 def _setup(config: ProbeConfig, data: LabelledSet, steps: int, spec: EncoderSpec) -> linear.Setup:
     models.encoder_spec(spec.backbone, spec.options, spec.size)  # refuses a size that is too small
     shapes = _selected(models.activation_shapes(spec), config.layers, spec)
-    pools = pooling.choose(
-        shapes, config.pooling, config.most_features, at_least_a_cell=not config.max_features
-    )
+    pools: Mapping[str, pooling.Pool]
+    if data.boxed:
+        pools = pooling.regions(shapes, config.most_features)
+    else:
+        pools = pooling.choose(
+            shapes, config.pooling, config.most_features, at_least_a_cell=not config.max_features
+        )
     schedule = optim.make_schedule(config.optimizer, config.epochs * steps)
     crop = augment.CropSpec.from_config({**config.augment, "size": spec.size}) if config.augment else None
     return linear.Setup(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,7 +38,38 @@ class Window:
         return max_pool(x, self.window, self.stride, self.padding)
 
 
-Pool = Adaptive | Window
+@dataclasses.dataclass(frozen=True)
+class Region:
+    """Averages over side x side equal bins of a box in each image; a cell counts by the share of it that is in a bin.
+
+    That is RoI pooling without rounding of edges: the integral of the map over the bin, where a cell of the map is
+    constant over its area. A box of any size has no empty bin.
+    """
+
+    side: int
+
+    def __call__(self, x: Float[Array, "B H W C"], box: Float[Array, "B 4"]) -> Float[Array, "B Y X C"]:
+        rows, columns = (
+            self._shares(x.shape[1 + axis], box[:, axis], box[:, 2 + axis]).astype(x.dtype) for axis in (0, 1)
+        )
+        return jnp.einsum("byh,bhwc,bxw->byxc", rows, x, columns)
+
+    def _shares(
+        self, cells: int, start: Float[Array, " B"], end: Float[Array, " B"]
+    ) -> Float[Array, "B bins cells"]:
+        """Which share of each bin lies in each cell; shares of a bin sum to 1."""
+        width = (end - start) * cells / self.side
+        left = (start * cells)[:, None] + jnp.arange(self.side, dtype=width.dtype)[None] * width[:, None]
+        cell = jnp.arange(cells, dtype=width.dtype)[None, None]
+        within = jnp.minimum((left + width[:, None])[..., None], cell + 1) - jnp.maximum(
+            left[..., None], cell
+        )
+        return jnp.maximum(within, 0) / width[:, None, None]
+
+
+Pool = Adaptive | Window | Region
+BINS = 3
+"""On a side of a box."""
 Shape = tuple[int, int, int]
 
 
@@ -72,17 +104,36 @@ def choose(
     return {layer: _window(layer, shape, pooling[layer]) for layer, shape in shapes.items()}
 
 
+def regions(shapes: Mapping[str, Shape], max_features: int) -> dict[str, Region]:
+    """Pooling of boxes, one a layer: BINS x BINS bins, or fewer where `max_features` does not leave room for them."""
+    return {
+        layer: Region(min(BINS, _largest(layer, shape, max_features).side)) for layer, shape in shapes.items()
+    }
+
+
 def features(pool: Pool, shape: Shape) -> int:
     """How many features a map (H, W, C) gives."""
-    return math.prod(jax.eval_shape(pool, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape)
+    x, box = jax.ShapeDtypeStruct((1, *shape), jnp.float32), jax.ShapeDtypeStruct((1, 4), jnp.float32)
+    return math.prod(jax.eval_shape(functools.partial(_pooled, pool), x, box).shape)
 
 
 def flatten(
-    pools: Mapping[str, Pool], taps: Mapping[str, Float[Array, "B _ _ _"]], dtype: Any = None
+    pools: Mapping[str, Pool],
+    taps: Mapping[str, Float[Array, "B _ _ _"]],
+    dtype: Any = None,
+    box: Float[Array, "B 4"] | None = None,
 ) -> dict[str, Float[Array, "B _"]]:
-    """Pools every layer: (B, H, W, C) -> (B, features), in `dtype` or the activations' own."""
-    pooled = {layer: pool(taps[layer]) for layer, pool in pools.items()}
+    """Pools every layer: (B, H, W, C) -> (B, features), in `dtype` or the activations' own; `box` is for `Region`."""
+    pooled = {layer: _pooled(pool, taps[layer], box) for layer, pool in pools.items()}
     return {layer: x.reshape(x.shape[0], -1).astype(dtype or x.dtype) for layer, x in pooled.items()}
+
+
+def _pooled(pool: Pool, x: jax.Array, box: jax.Array | None) -> jax.Array:
+    if not isinstance(pool, Region):
+        return pool(x)
+    if box is None:
+        raise TypeError("regions are pooled from images with boxes")
+    return pool(x, box)
 
 
 def _largest(layer: str, shape: Shape, max_features: int) -> Adaptive:

@@ -35,7 +35,7 @@ def run(plan: ProbePlan) -> dict[str, Any]:
             **_seen(loaded),
             "backbone": setup.encoder.backbone,
             "encoder": _plain(setup.encoder),
-            "layers": summary.layers(one, classes),
+            "layers": _layers(plan, one),
         }
         for loaded, setup, one in zip(plan.encoders, plan.setups, answers, strict=True)
     ]
@@ -52,6 +52,7 @@ def run(plan: ProbePlan) -> dict[str, Any]:
         "chance": measure.chance(answers[0].label, classes),
         "train_images": plan.train_images,
         "test_images": plan.test_images,
+        **({"examples": "objects"} if plan.data.boxed else {}),
         "size": plan.setups[0].encoder.size,
         "test": plan.setups[0].test,
         "config": _recipe(plan.config),
@@ -68,6 +69,18 @@ def _answers(plan: ProbePlan) -> list[probes.Answers]:
         if id(setup) not in programs:
             programs[id(setup)] = program(plan, setup)
         found.append(programs[id(setup)].run(loaded))
+    return found
+
+
+def _layers(plan: ProbePlan, answers: probes.Answers) -> dict[str, dict[str, Any]]:
+    """What `probe.json` says of each layer."""
+    classes = len(plan.data.classes)
+    found = summary.layers(answers, classes)
+    if plan.data.groups and len(answers.label) == len(
+        plan.data.test
+    ):  # a part of them is drawn in another order
+        for layer, by_group in summary.groups(answers, plan.data.groups, classes).items():
+            found[layer]["groups"] = by_group
     return found
 
 

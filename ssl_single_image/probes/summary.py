@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ssl_single_image.probes import measures
 from ssl_single_image.probes.kinds import Answers
@@ -24,6 +26,28 @@ def layers(answers: Answers, classes: int) -> dict[str, dict[str, Any]]:
         if len(by_setting) > 1:
             found[layer]["settings"] = by_setting
     return found
+
+
+def groups(
+    answers: Answers, members: Mapping[str, np.ndarray], classes: int
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Layer -> group -> the measure over the test examples of that group alone, and how many these are.
+
+    Args:
+      answers: to all test examples, in their order.
+      members: group -> (N,) bool.
+      classes: how many there are.
+    """
+    measure = measures.of(answers.label)
+    *_, last = answers.given
+    return {
+        layer: {
+            name: measure.describe(given[:, rows], answers.label[rows], classes)
+            | {"examples": int(rows.sum())}
+            for name, rows in members.items()
+        }
+        for layer, given in answers.given[last].items()
+    }
 
 
 def gains(answers: Answers, untrained: Sequence[Answers]) -> dict[str, dict[str, Any]]:
