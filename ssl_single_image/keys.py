@@ -28,6 +28,8 @@ class Stream(enum.IntEnum):
       HEADS_ORDER: in which order an epoch visits cached features, by epoch.
       HEADS_DRAWS: what else a probe draws: images that are held out, the few that are labelled.
       STYLE: shifts of the input in style transfer, by step.
+      INVARIANCE: what an analysis of invariance draws: squares, augmentations, warps, resamples.
+      LANDMARKS: what a regression of landmarks draws: warps, weights, batches.
     """
 
     INIT = 0
@@ -42,6 +44,8 @@ class Stream(enum.IntEnum):
     HEADS_ORDER = 9
     HEADS_DRAWS = 10
     STYLE = 11
+    INVARIANCE = 12
+    LANDMARKS = 13
 
 
 def stream(seed: int, purpose: Stream) -> jax.Array:

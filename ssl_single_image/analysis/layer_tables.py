@@ -20,7 +20,7 @@ def ranks_csv(result: Analysis) -> str:
         for encoder in result["encoders"]
         for layer, values in encoder["layers"].items()
     ]
-    return _csv(("checkpoint", "step", "layer", "features", "rankme", "effective_rank"), rows)
+    return csv_text(("checkpoint", "step", "layer", "features", "rankme", "effective_rank"), rows)
 
 
 def similarity_csv(result: Analysis) -> str:
@@ -31,7 +31,7 @@ def similarity_csv(result: Analysis) -> str:
         for a, values in zip(p["layers_a"], p["values"], strict=True)
         for b, value in zip(p["layers_b"], values, strict=True)
     ]
-    return _csv(("checkpoint_a", "layer_a", "checkpoint_b", "layer_b", "cka"), rows)
+    return csv_text(("checkpoint_a", "layer_a", "checkpoint_b", "layer_b", "cka"), rows)
 
 
 def neighbours_csv(result: Analysis) -> str:
@@ -43,7 +43,7 @@ def neighbours_csv(result: Analysis) -> str:
         for query, neighbours in zip(result["nearest"]["queries"], found, strict=True)
         for place, neighbour in enumerate(neighbours, 1)
     ]
-    return _csv(("checkpoint", "layer", "query", "place", "image", "cosine"), rows)
+    return csv_text(("checkpoint", "layer", "query", "place", "image", "cosine"), rows)
 
 
 def markdown(result: Analysis, pictures: Iterable[str] = ()) -> str:
@@ -79,7 +79,8 @@ def _ranks_table(result: Analysis, key: str) -> str:
     return tabulate(rows, ["checkpoint", *layers], tablefmt="pipe", colalign=align, disable_numparse=True)
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as a CSV file with a line of names; what a row lacks is empty there."""
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""`analyse`: looks into encoders layer by layer: filters, nearest crops, similarity, ranks."""
+"""`analyse`: looks into encoders layer by layer: similarity and ranks, invariance, or landmarks, as `--what` says."""
 
 from __future__ import annotations
 
@@ -6,32 +6,40 @@ from absl import flags
 
 from ssl_single_image.cli import common
 
+FIELDS = (
+    "data",
+    "images",
+    "source",
+    "queries",
+    "neighbours",
+    "grid",
+    "views",
+    "pairs",
+    "test_images",
+    "steps",
+    "size",
+    "alone",
+    "seed",
+)
+"""Flags that are fields of the settings of one or more kinds of analysis; those not given keep their defaults."""
+
 
 def main(args: flags.FlagValues) -> None:
     """Runs the command."""
     from ssl_single_image.cli.probe import references
     from ssl_single_image.experiments import preflight
-    from ssl_single_image.experiments.analysing import analyse
+    from ssl_single_image.experiments.analyses import analyse
     from ssl_single_image.parallel import distributed
 
     common.no_words(args, "analyse")
     distributed.check_devices()
     names = references(args.checkpoint)
-    fields = {
-        "data": args.data,
-        "data_dir": args.data_dir or "",
-        "images": args.images,
-        "layers": tuple(args.layers),
-        "source": args.source,
-        "queries": args.queries,
-        "neighbours": args.neighbours,
-        "grid": args.grid,
-        "seed": args.seed,
-    }
+    fields = {name: args[name].value for name in FIELDS if args[name].present}
+    fields |= {"layers": tuple(args.layers), "data_dir": args.data_dir or ""}
     if args.dry_run:
-        print(preflight.analyse(names, args.workdir, **fields))
+        print(preflight.analyse(names, args.workdir, what=args.what, **fields))
         return
-    analyse(names, args.workdir, **fields)
+    analyse(names, args.workdir, what=args.what, **fields)
 
 
 if __name__ == "__main__":

@@ -149,17 +149,40 @@ def _study(add: Adder) -> None:
 
 def _analyse(add: Adder) -> None:
     add.texts("checkpoint", None, f"Encoders to analyse, comma-separated: {REFERENCES}.")
-    add.text("workdir", None, "Folder to write analysis.json, analysis.md, CSV tables and pictures to.")
-    data = "Labelled set whose test images are used: photos, cifar10, folder:PATH or tfds:NAME."
-    add.text("data", "photos", data)
+    add.text("workdir", None, "Folder to write results, tables and pictures to.")
+    what = (
+        "What to look at. layers: filters, nearest crops, similarity and ranks. invariance: what layers ignore and"
+        " follow, and which places they match. landmarks: points found by a regressor on frozen features."
+    )
+    add.text("what", "layers", what)
+    data = (
+        "Labelled set whose test images are used: photos, cifar10, folder:PATH or tfds:NAME. For landmarks: photos,"
+        " which are then warped, or a set with landmarks such as tfds:celeb_a. Default: photos."
+    )
+    add.text("data", None, data)
     add.data_dir(DEFAULT_DATA_DIR)
-    add.whole("images", 512, "Number of images, at least 4; all of the set if it has fewer.")
-    add.texts("layers", [], "Layers to look at, comma-separated; default: all.")
-    add.text("source", "", "Image whose crops are compared. Default: that of the first run given.")
-    add.whole("queries", 4, "Crops whose nearest ones are shown.")
-    add.whole("neighbours", 5, "How many of the nearest crops are shown.")
-    add.whole("grid", 4, "Activations are averaged over a grid of at most so many bins a side.")
-    add.whole("seed", 0, "Seed of the draw of images.")
+    images = "Number of images; all of the set if it has fewer. Default: 512 for layers, 128 for invariance, 256 for"
+    add.whole("images", None, f"{images} the training of landmarks.")
+    add.texts(
+        "layers", [], "Layers to look at, comma-separated; default: all, for landmarks all but the first."
+    )
+    source = "layers: image whose crops are compared, default: that of the first run given."
+    add.text(
+        "source", None, f"{source} invariance: images in place of --data. landmarks: the photograph to warp."
+    )
+    add.whole("queries", None, "layers: crops whose nearest ones are shown. Default: 4.")
+    add.whole("neighbours", None, "layers: how many of the nearest crops are shown. Default: 5.")
+    grid = "layers, invariance: activations are averaged over a grid of at most so many bins a side."
+    add.whole("grid", None, f"{grid} Default: 4.")
+    add.whole("views", None, "invariance: views of each image under each augmentation. Default: 4.")
+    add.whole("pairs", None, "invariance: warped photographs in which places are matched. Default: 40.")
+    add.whole("test_images", None, "landmarks: pictures that errors are measured on. Default: 128.")
+    add.whole("steps", None, "landmarks: optimisation steps of a regressor. Default: 300.")
+    add.whole(
+        "size", None, "landmarks: side of the pictures in pixels. Default: up to twice the encoder's input."
+    )
+    add.switch("alone", None, "landmarks: measure each layer alone too. Default: true.")
+    add.whole("seed", None, "Seed of what is drawn at random. Default: 0.")
     add.dry_run()
     add.required("workdir", "checkpoint")
 

@@ -15,7 +15,7 @@ COMMANDS = {
     "probe": "train linear classifiers on every layer of frozen encoders",
     "finetune": "train networks on labels behind frozen first layers of encoders",
     "study": "do all rows of the paper's tables, judge its conclusions, and report",
-    "analyse": "compare the layers of encoders: filters, nearest crops, similarity, ranks",
+    "analyse": "look into the layers of encoders: similarity, ranks, invariance, landmarks",
     "stylize": "paint one image in the style of another, by the features of an encoder",
     "sample": "draw crops as the network sees them, or export them as files",
     "export": "write an encoder as a file for other programs, with a model card",

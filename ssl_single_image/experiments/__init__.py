@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from ssl_single_image.experiments import configs
-from ssl_single_image.experiments.analysing import analyse
+from ssl_single_image.experiments.analyses import analyse
 from ssl_single_image.experiments.cropping import crop_spec, export_crops, show_crops
 from ssl_single_image.experiments.exporting import export_encoder
 from ssl_single_image.experiments.finetuning import finetune

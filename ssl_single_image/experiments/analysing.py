@@ -1,4 +1,4 @@
-"""Analysing as a function: what layers respond to, how alike they are, and how many directions their features use."""
+"""The analysis of layers: what they respond to, how alike they are, and how many directions their features use."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import functools
 import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 
 from ssl_single_image import augment, datasets, images
 from ssl_single_image.analysis import filters, grids, layer_figures, layer_tables, measure, similarity
@@ -25,7 +23,7 @@ from ssl_single_image.experiments.probing import distinct, pretrained_on
 from ssl_single_image.experiments.results import Analysis
 from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.probes import linear
-from ssl_single_image.runs import LoadedEncoder, load_encoder, places, progress, workdir
+from ssl_single_image.runs import LoadedEncoder, load_encoder, progress
 from ssl_single_image.runs.encoders import BATCH
 from ssl_single_image.schema import SEED, Section, Told, Within
 
@@ -34,10 +32,6 @@ Views = Callable[[int], np.ndarray]
 
 RESULT = "analysis.json"
 """Marks an analysis as done; written last."""
-COMMAND = "analyse"
-"""What `config.json` of an analysis names as its command."""
-FREE = ("data_dir",)
-LEAVINGS = ("analysis.*", "*.csv", "*.png")
 MOST = 4096
 """Images: their Gram matrices then take 134 MB a layer."""
 
@@ -69,43 +63,6 @@ class AnalysisSettings(Section):
     seed: Annotated[int, SEED] = 0
 
 
-def analyse(
-    references: str | Sequence[str | os.PathLike[str]], folder: str | Path | None = None, **fields: Any
-) -> Analysis:
-    """Looks into encoders, layer by layer, on the same images: filters, nearest crops, similarity and ranks.
-
-    - The filters of conv1, as a picture.
-    - For a few crops of the source image, the nearest ones by the cosine of their features. Encoders share the crops,
-      which are those that training began with. Without a source, images of the labelled set stand for them.
-    - Debiased linear CKA between all layers of each pair of encoders, and of each with itself (Kornblith et al. 2019,
-      Nguyen et al. 2021).
-    - RankMe (Garrido et al. 2023) and the effective rank of the covariance (Roy and Vetterli 2007) of each layer.
-
-    Args:
-      references: encoders as `load_encoder` takes them.
-      folder: gets `analysis.json`, `analysis.md`, CSV tables and pictures; None: nothing is written.
-      **fields: of `AnalysisSettings`, such as `data="cifar10"`, `images=1000`, `layers=("conv1", "conv5")`.
-
-    Returns:
-      The numbers, as a mapping, with the pictures.
-
-    Raises:
-      InputError: a bad field, a checkpoint or an image that can't be read, weights that are not finite, too few images,
-        or a folder that holds something else.
-    """
-    made = prepare(references, **fields)
-    if folder is None:
-        return _analysed(*made)
-    names = [loaded.name for loaded in made.encoders]
-    record = {"command": COMMAND} | made.settings.to_config() | {"checkpoint": names}
-    with places.working(folder) as place, workdir.held(free_of_others(place), lambda: _claim(place, record)):
-        analysis = _analysed(*made)
-        if jax.process_index() == 0:
-            _write(place, analysis)
-            logging.info("complete: %s", f"{folder}/analysis.md")
-    return analysis
-
-
 class Prepared(NamedTuple):
     """All that an analysis needs, checked."""
 
@@ -115,39 +72,31 @@ class Prepared(NamedTuple):
     pool: Pool
 
 
-def prepare(references: str | Sequence[str | os.PathLike[str]], **fields: Any) -> Prepared:
-    """Reads the encoders and the images; the arguments are those of `analyse`.
+def prepare(references: str | Sequence[str | os.PathLike[str]], settings: AnalysisSettings) -> Prepared:
+    """Reads the encoders and the images.
 
     Raises:
-      InputError: as `analyse`, but for the folder.
+      InputError: a checkpoint or an image that can't be read, weights that are not finite, or too few images.
     """
-    settings = AnalysisSettings.from_config(fields)
-    names = distinct([references] if isinstance(references, str | os.PathLike) else references)
-    encoders = [load_encoder(name) for name in names]
-    for loaded in encoders:
-        loaded.check_finite()
-        loaded.chosen(settings.layers)
+    encoders = checked_encoders(references, settings.layers)
     views = _labelled(encoders, settings)
     return Prepared(encoders, settings, views, _pool(encoders, settings, views))
 
 
-def _claim(folder: Path, record: dict[str, Any]) -> None:
-    """Makes the folder that of this analysis; one without results is taken over."""
-    done = (folder / RESULT).exists()
-    complete = AnalysisSettings.completed
-    workdir.claim(folder, record, FREE, results=done, leavings=LEAVINGS, complete=complete)
-
-
-def free_of_others(folder: Path) -> Path:
-    """The folder.
+def checked_encoders(
+    references: str | Sequence[str | os.PathLike[str]], layers: Sequence[str]
+) -> list[LoadedEncoder]:
+    """The encoders of an analysis.
 
     Raises:
-      InputError: it holds something else than an analysis.
+      InputError: one can't be read, is given twice, has weights that are not finite, or lacks one of the layers.
     """
-    there = (folder / workdir.CONFIG).exists()
-    if there and workdir.read(folder).get("command") != COMMAND:
-        raise InputError(f"workdir {folder}: holds another run; give the analysis a folder of its own")
-    return folder
+    names = distinct([references] if isinstance(references, str | os.PathLike) else references)
+    encoders = [load_encoder(name) for name in names]
+    for loaded in encoders:
+        loaded.check_finite()
+        loaded.chosen(layers)
+    return encoders
 
 
 def _labelled(encoders: Sequence[LoadedEncoder], settings: AnalysisSettings) -> Views:
@@ -223,9 +172,9 @@ def _crops(
         return np.concatenate([grids.to_bytes(np.asarray(part, np.float32)) for part in parts])[:count]
 
 
-def _analysed(
-    encoders: Sequence[LoadedEncoder], settings: AnalysisSettings, views: Views, pool: Pool
-) -> Analysis:
+def measured(made: Prepared) -> Analysis:
+    """The numbers and the pictures."""
+    encoders, settings, views, pool = made
     found = measure.measure(
         encoders,
         views,
@@ -265,13 +214,14 @@ def _pictures(encoders: Sequence[LoadedEncoder], result: dict[str, Any], pool: P
     return pictures
 
 
-def _write(folder: Path, analysis: Analysis) -> None:
-    """Writes all files, each whole or not at all, and the one that marks the analysis as done last."""
+def files(analysis: Analysis) -> dict[str, str | bytes]:
+    """What an analysis leaves: name -> content. The file that marks it as done comes last."""
     result = analysis.result
-    for name, data in analysis.pictures.items():
-        workdir.write_whole(folder / name, data)
-    workdir.write_whole(folder / "ranks.csv", layer_tables.ranks_csv(result))
-    workdir.write_whole(folder / "cka.csv", layer_tables.similarity_csv(result))
-    workdir.write_whole(folder / "nearest.csv", layer_tables.neighbours_csv(result))
-    workdir.write_whole(folder / "analysis.md", layer_tables.markdown(result, analysis.pictures))
-    workdir.write_whole(folder / RESULT, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    return {
+        **analysis.pictures,
+        "ranks.csv": layer_tables.ranks_csv(result),
+        "cka.csv": layer_tables.similarity_csv(result),
+        "nearest.csv": layer_tables.neighbours_csv(result),
+        "analysis.md": layer_tables.markdown(result, analysis.pictures),
+        RESULT: json.dumps(result, indent=2, allow_nan=False) + "\n",
+    }

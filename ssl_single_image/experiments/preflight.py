@@ -17,7 +17,7 @@ from tabulate import tabulate
 from ssl_single_image import parallel
 from ssl_single_image.datasets import LabelledSet
 from ssl_single_image.errors import InputError
-from ssl_single_image.experiments import analysing, configs, finetuning, pretraining, probing
+from ssl_single_image.experiments import analyses, configs, finetuning, pretraining, probing
 from ssl_single_image.experiments.completion import complete
 from ssl_single_image.experiments.settings import FinetuneConfig, PretrainConfig
 from ssl_single_image.keys import Stream, stream
@@ -121,30 +121,28 @@ def finetune(
     )
 
 
-def analyse(references: str | Sequence[str], folder: str | Path, **fields: Any) -> Preflight:
+def analyse(
+    references: str | Sequence[str], folder: str | Path, *, what: str = analyses.DEFAULT, **fields: Any
+) -> Preflight:
     """Checks an analysis.
 
     Raises:
       InputError: a bad field, a checkpoint or image that can't be read, or a folder that can't be used or holds
         something else.
     """
-    place = analysing.free_of_others(_usable(folder))
-    made = analysing.prepare(references, **fields)
-    record = made.settings.to_config() | {"checkpoint": [loaded.name for loaded in made.encoders]}
-    there = (place / analysing.RESULT).exists()
+    kind, settings = analyses.read(what, fields)
+    place = analyses.free_of_others(_usable(folder), what)
+    made = kind.prepare(references, settings)
+    record = analyses.recorded(what, settings, [loaded.name for loaded in made.encoders])
+    there = (place / kind.result).exists()
     if there:
-        complete_config = analysing.AnalysisSettings.completed
-        changed = workdir.differences(
-            complete_config(workdir.read(place)),
-            record,
-            [*analysing.FREE, "command", workdir.ENVIRONMENT],
-        )
-        if changed:
+        before = analyses.completed(what, workdir.read(place))
+        if changed := workdir.differences(before, record, [*analyses.FREE, workdir.ENVIRONMENT]):
             workdir.refuse(place, changed)
     return Preflight(
         {
             "encoders": _listed([loaded.name for loaded in made.encoders]),
-            "images": f"{made.settings.images:,} of {made.settings.data}",
+            "images": kind.images(settings),
             "workdir": f"{folder} {'is complete' if there else 'begins an analysis'}",
         }
     )

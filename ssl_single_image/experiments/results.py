@@ -6,7 +6,7 @@ import dataclasses
 import html
 import io
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,13 +138,19 @@ class ProbeTable(_Table):
         return tables.full_markdown(self)
 
 
-class Analysis(Mapping[str, Any]):
-    """What `analyse` found: what `analysis.json` holds, as a mapping, with its pictures."""
+class Findings(Mapping[str, Any]):
+    """What an analysis found: what its JSON file holds, as a mapping, with its pictures; it shows itself as tables."""
 
-    def __init__(self, result: Mapping[str, Any], pictures: Mapping[str, bytes]):
+    def __init__(
+        self,
+        result: Mapping[str, Any],
+        pictures: Mapping[str, bytes],
+        markdown: Callable[[Mapping[str, Any], Iterable[str]], str],
+    ):
         self.result = dict(result)
         self.pictures = dict(pictures)
         """File name -> PNG."""
+        self._markdown = markdown
 
     def __getitem__(self, name: str) -> Any:
         return self.result[name]
@@ -154,6 +160,37 @@ class Analysis(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.result)
+
+    def picture(self, name: str) -> Image.Image:
+        """A picture by the name of its file without .png, such as "ranks" or "cka-1-2".
+
+        Raises:
+          InputError: there is none of this name.
+        """
+        if f"{name}.png" not in self.pictures:
+            there = ", ".join(file.removesuffix(".png") for file in self.pictures)
+            raise InputError(f"no picture {name!r}; there are {there}")
+        return _picture(self.pictures[f"{name}.png"])
+
+    def markdown(self) -> str:
+        """The tables, and the pictures by their file names."""
+        return self._markdown(self, self.pictures)
+
+    def __str__(self) -> str:
+        return self._markdown(self, ())
+
+    def __repr__(self) -> str:
+        return f"<analysis of {len(self['encoders'])} encoders on {self['data']}>\n{self}"
+
+    def _repr_markdown_(self) -> str:
+        return str(self)
+
+
+class Analysis(Findings):
+    """What an analysis of layers found: what `analysis.json` holds."""
+
+    def __init__(self, result: Mapping[str, Any], pictures: Mapping[str, bytes]):
+        super().__init__(result, pictures, layer_tables.markdown)
 
     def cka(self, a: str, b: str) -> np.ndarray:
         """Debiased linear CKA of the layers of one checkpoint with those of another or itself: (layers, layers).
@@ -169,26 +206,6 @@ class Analysis(Mapping[str, Any]):
                 return values.T
         there = ", ".join(encoder["checkpoint"] for encoder in self["encoders"])
         raise InputError(f"checkpoints {a} and {b}: the analysis is of {there}")
-
-    def picture(self, name: str) -> Image.Image:
-        """A picture by the name of its file without .png, such as "ranks" or "cka-1-2".
-
-        Raises:
-          InputError: there is none of this name.
-        """
-        if f"{name}.png" not in self.pictures:
-            there = ", ".join(file.removesuffix(".png") for file in self.pictures)
-            raise InputError(f"no picture {name!r}; there are {there}")
-        return _picture(self.pictures[f"{name}.png"])
-
-    def __str__(self) -> str:
-        return layer_tables.markdown(self)
-
-    def __repr__(self) -> str:
-        return f"<analysis of {len(self['encoders'])} encoders on {self['data']}>\n{self}"
-
-    def _repr_markdown_(self) -> str:
-        return layer_tables.markdown(self)
 
 
 @dataclasses.dataclass(frozen=True)

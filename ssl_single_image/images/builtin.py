@@ -16,6 +16,9 @@ from ssl_single_image.images.decode import read_image
 from ssl_single_image.types import InputError
 
 PREFIX = "builtin:"
+STEREO = ("motorcycle_left", "motorcycle_right")
+"""The photographs that show one scene from two places, side by side."""
+_DISPARITY = "motorcycle_disp.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,22 @@ class Photograph:
     width: int
     kind: str
     licence: str
+
+
+@dataclasses.dataclass(frozen=True)
+class StereoPair:
+    """Two photographs of one scene and how far apart each of its points lies in them.
+
+    Attributes:
+      left: (H, W, 3) uint8.
+      right: (H, W, 3) uint8.
+      disparity: (H, W) float32, in pixels. What pixel (y, x) of the left shows, the right shows at (y, x - disparity).
+        NaN where that is not known.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    disparity: np.ndarray
 
 
 _UNSTATED = "see scikit-image's documentation"
@@ -77,9 +96,29 @@ def load(name: str) -> np.ndarray:
     return read_image(_data_folder() / PHOTOGRAPHS[name].file)
 
 
+def stereo() -> StereoPair:
+    """The motorcycle of the Middlebury stereo benchmark with its measured disparity (Scharstein et al., GCPR 2014).
+
+    scikit-image's wheel holds both photographs and the disparity, at a quarter of the published resolution.
+
+    Raises:
+      InputError: scikit-image's installation lacks a file.
+    """
+    path = _data_folder() / _DISPARITY
+    try:
+        with np.load(path) as data:
+            disparity = data["arr_0"].astype(np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: can't be read ({type(error).__name__}); install scikit-image again"
+        ) from error
+    left, right = map(load, STEREO)
+    return StereoPair(left, right, np.where(np.isfinite(disparity), disparity, np.nan))
+
+
 def colour_photographs() -> tuple[str, ...]:
     """Names of the natural colour photographs; the two motorcycles show one scene and count once."""
-    return tuple(p.name for p in _TABLE if p.kind == "colour" and p.name != "motorcycle_right")
+    return tuple(p.name for p in _TABLE if p.kind == "colour" and p.name != STEREO[1])
 
 
 def _data_folder() -> Path:

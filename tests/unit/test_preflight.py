@@ -12,7 +12,7 @@ import pytest
 from run_cli import call
 
 from ssl_single_image import parallel
-from ssl_single_image.experiments import analysing, preflight, pretrain_config
+from ssl_single_image.experiments import analyses, analysing, preflight, pretrain_config
 from ssl_single_image.experiments.pretraining import prepare
 from ssl_single_image.runs import checkpoint, workdir
 from ssl_single_image.types import InputError
@@ -136,7 +136,7 @@ def test_every_long_command_refuses_what_it_would_refuse_later(
     if fault == "other":
         results = {"probe": "probe.json", "finetune": "finetune.json", "analyse": analysing.RESULT}
         (folder / results[command]).write_text('{"results": []}')
-        kind: dict[str, Any] = {"analyse": {"command": analysing.COMMAND}, "finetune": {"frozen_layers": 1}}
+        kind: dict[str, Any] = {"analyse": {"command": analyses.COMMAND}, "finetune": {"frozen_layers": 1}}
         (folder / workdir.CONFIG).write_text(json.dumps({"seed": 77} | kind.get(command, {})))
     assert call([command, *words, f"--workdir={folder}"]) == 2
     told = capsys.readouterr().err

@@ -11,7 +11,7 @@ import jax
 from absl import logging
 
 from ssl_single_image.errors import Halted, InputError, disk_is_full
-from ssl_single_image.experiments.analysing import analyse
+from ssl_single_image.experiments.analyses import analyse
 from ssl_single_image.experiments.finetuning import finetune
 from ssl_single_image.experiments.pretraining import pretrain
 from ssl_single_image.experiments.probing import probe

@@ -1,0 +1,104 @@
+"""How much of what a unit says of images is due to augmentations, to the images, and to their classes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int, Key
+
+VARIES = 1e-5
+"""A unit whose standard deviation over images is below this share of its root mean square does not vary."""
+_UNITS = 2048
+"""Units that are worked on at a time, to bound memory."""
+Views = Float[np.ndarray, "n T D"]
+"""Features of T views of n images, D units each."""
+
+
+class Shares(NamedTuple):
+    """Parts of the variance of features; they sum to 1.
+
+    Attributes:
+      within_image: between views of one image.
+      within_class: between the means of images of one class.
+      between_classes: between the means of classes.
+    """
+
+    within_image: float
+    within_class: float
+    between_classes: float
+
+
+def resamples(images: int, count: int, key: Key[Array, ""]) -> Float[np.ndarray, "R n"]:
+    """Weights of images that sum to 1: first those of the images themselves, then of `count` bootstrap resamples."""
+    drawn = np.asarray(jax.random.randint(key, (count, images), 0, images))
+    counts = [np.bincount(picked, minlength=images) for picked in drawn]
+    return np.stack([np.ones(images), *counts]) / images
+
+
+def normalised_variance(u: Views, weights: Float[np.ndarray, "R n"]) -> tuple[Float[np.ndarray, " R"], int]:
+    """E_x Std_t u(t x) / E_t Std_x u(t x) for each unit u, over images x and augmentations t; the mean over units.
+
+    It is 0 for units that ignore the augmentation. It is about 1 where a view says nothing of which image it shows.
+    Standard deviations have Bessel's correction.
+
+    Args:
+      u: float; at least two images and two views of each. Computed in float64.
+      weights: of images, as `resamples` gives.
+
+    Returns:
+      The value by each row of weights, NaN where no unit varies, and how many units vary.
+    """
+    total, count = np.zeros(len(weights)), np.zeros(len(weights))
+    varying = 0
+    for start in range(0, u.shape[2], _UNITS):
+        part = u[:, :, start : start + _UNITS].astype(np.float64)
+        ratio, varies = _ratios(part, weights)
+        total += np.where(varies, ratio, 0).sum(1)
+        count += varies.sum(1)
+        varying += int(varies[0].sum())
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan), varying
+
+
+def _ratios(u: Views, weights: Float[np.ndarray, "R n"]) -> tuple[np.ndarray, np.ndarray]:
+    """(R, D) ratios, and which of them are of units that vary."""
+    images = u.shape[0]
+    size = np.sqrt(np.square(u).mean((0, 1)))
+    over_views = weights @ u.std(1, ddof=1)
+    centred = u - u.mean((0, 1))  # changes no deviation, only its rounding
+    over_images = np.zeros_like(over_views)
+    for view in range(u.shape[1]):
+        mean = weights @ centred[:, view]
+        square = weights @ np.square(centred[:, view])
+        over_images += np.sqrt(np.maximum(square - mean**2, 0) * images / (images - 1)) / u.shape[1]
+    varies = over_images > VARIES * size
+    return over_views / np.where(varies, over_images, 1), varies
+
+
+def shares(u: Views, labels: Int[np.ndarray, " n"]) -> Shares | None:
+    """Splits the sum of squares of features, over all units, into three parts (a nested analysis of variance).
+
+    Args:
+      u: float; computed in float64.
+      labels: the class of each image.
+
+    Returns:
+      None where the features do not vary.
+    """
+    parts = np.zeros(3)
+    size = 0.0
+    classes = [labels == label for label in np.unique(labels)]
+    for start in range(0, u.shape[2], _UNITS):
+        part = u[:, :, start : start + _UNITS].astype(np.float64)
+        image = part.mean(1)
+        grand = image.mean(0)
+        parts[0] += np.square(part - image[:, None]).sum()
+        for of_class in classes:
+            mean = image[of_class].mean(0)
+            parts[1] += u.shape[1] * np.square(image[of_class] - mean).sum()
+            parts[2] += u.shape[1] * of_class.sum() * np.square(mean - grand).sum()
+        size += np.square(part).sum()
+    if parts.sum() <= VARIES**2 * size:
+        return None
+    return Shares(*(float(part) for part in parts / parts.sum()))
