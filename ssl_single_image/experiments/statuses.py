@@ -19,7 +19,7 @@ from ssl_single_image.runs import checkpoint, places, workdir
 from ssl_single_image.runs.metrics import METRICS, TIMINGS, read_metrics
 
 COMPLETE, RUNNING, STOPPED = "complete", "running", "not complete"
-RESULTS = ("probe.json", "finetune.json", "analysis.json")
+RESULTS = ("probe.json", "finetune.json", "analysis.json", "invariance.json", "landmarks.json")
 """Files that mark a folder without steps of its own as complete."""
 ROWS = "rows/*/row.json"
 """Records of a study's rows."""

@@ -63,6 +63,7 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("study", "keep"): ("taken", "taken/small", "/dev/null/small"),
     ("study", "budget"): ("0", "-1", "nan", "inf", "x"),
     ("analyse", "workdir"): PLACES,
+    ("analyse", "what"): ("", "nope", "Layers", "invariances"),
     ("analyse", "checkpoint"): ("", ",", "nope", "taken", ".", ".@3", "random:", *UNTRAINED),
     ("analyse", "data"): ("", "nope", "folder:", "folder:nope", "tfds:", "tfds:nope"),
     ("analyse", "data_dir"): (),  # `photos` reads none
@@ -122,12 +123,13 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
 }
 """(command, flag) -> texts that it does not take."""
 LEGAL = [("sample", "max_pixels", str(10**30))]
+ANALYSED = {"checkpoint": "random:alexnet32", "workdir": "run"}
 BASE: dict[str, dict[str, str]] = {
     "pretrain": {"config": "rotnet:preset=demo,image=builtin:coffee", "workdir": "run"},
     "probe": {"config": "photos", "checkpoint": "random:alexnet32", "workdir": "run"},
     "finetune": {"config": "photos", "checkpoint": "none", "workdir": "run"},
     "study": {"config": "zoo", "workdir": "run"},
-    "analyse": {"checkpoint": "random:alexnet32", "workdir": "run"},
+    "analyse": ANALYSED,
     "stylize": {
         "checkpoint": "random:alexnet32",
         "content": "builtin:coffee",
@@ -142,6 +144,9 @@ BASE: dict[str, dict[str, str]] = {
 }
 """What else is given, which is right."""
 WITH: dict[tuple[str, str], dict[str, str]] = {
+    **{("analyse", flag): ANALYSED | {"what": "invariance"} for flag in ("views", "pairs")},
+    **{("analyse", flag): ANALYSED | {"what": "landmarks"} for flag in ("test_images", "steps", "alone")},
+    ("analyse", "size"): ANALYSED | {"what": "landmarks"},
     ("sample", "export"): {"image": "builtin:coffee", "count": "1"},
     ("sample", "format"): {"image": "builtin:coffee", "count": "1", "export": "crops"},
     ("prepare", "folder"): {"name": "mine", "data_dir": "data"},

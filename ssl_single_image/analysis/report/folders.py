@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ssl_single_image.analysis.report import provenance
@@ -43,20 +43,42 @@ def read_json(one: Workdir, name: str) -> Any:
         raise InputError(f"{path}: can't be read ({type(error).__name__}: {error})") from error
 
 
-def show(context: Context, found: Sequence[tuple[Workdir, Any]], heading: str) -> dict[str, Any]:
-    """A chapter with a section for each folder."""
-    return {"heading": heading, "sections": [_section(context, *pair) for pair in found]}
+def show(
+    context: Context,
+    found: Sequence[tuple[Workdir, Any]],
+    heading: str,
+    tables: Callable[[Any], Iterable[Table]] | None = None,
+    captions: Callable[[str, Any], str] | None = None,
+) -> dict[str, Any]:
+    """A chapter with a section for each folder.
+
+    Args:
+      context: of the report.
+      found: folders, each with what its JSON holds.
+      heading: of the chapter.
+      tables: of what the JSON holds; None: `tables_in`.
+      captions: (name of a picture's file without .png, what the JSON holds) -> its caption; None: `caption`.
+    """
+    tables = tables or tables_in
+    captions = captions or (lambda stem, value: caption(stem))
+    return {"heading": heading, "sections": [_section(context, *pair, tables, captions) for pair in found]}
 
 
-def _section(context: Context, one: Workdir, value: Any) -> dict[str, Any]:
+def _section(
+    context: Context,
+    one: Workdir,
+    value: Any,
+    tables: Callable[[Any], Iterable[Table]],
+    captions: Callable[[str, Any], str],
+) -> dict[str, Any]:
     told = provenance.describe(context, one, again=False)
     paths = sorted(path for path in one.path.glob("*.png") if not path.name.startswith("."))
     return {
         "name": one.name,
         "facts": [*_facts(value), *told.pop("facts")],
-        "tables": [table for table, _ in zip(tables_in(value), range(MOST_TABLES), strict=False)],
+        "tables": [table for table, _ in zip(tables(value), range(MOST_TABLES), strict=False)],
         "pictures": [
-            context.picture(f"{one.name}-{path.name}", path.read_bytes(), caption(path.stem))
+            context.picture(f"{one.name}-{path.name}", path.read_bytes(), captions(path.stem, value))
             for path in paths[:MOST_PICTURES]
         ],
         "left_out": max(0, len(paths) - MOST_PICTURES),

@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_single_image.analysis.report import folders, pretraining, probes, study
+from ssl_single_image.analysis.report import folders, invariance, pretraining, probes, study
 from ssl_single_image.analysis.report.context import Context, Workdir
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import workdir
 
 ANALYSIS, FINETUNED = "analysis.json", "finetune.json"
+INVARIANCE, LANDMARKS = "invariance.json", "landmarks.json"
 Found = Sequence[tuple[Workdir, Any]]
 """Workdirs of one kind, each with what was read of it."""
 
@@ -61,11 +62,25 @@ KINDS: dict[str, Kind] = {
     "probe": Kind(_marked(probes.PROBE), probes.read, probes.show, probes.TEMPLATE),
     "pretrain": Kind(lambda one: bool(one.objective), pretraining.read, pretraining.show, "runs.html"),
     "analyse": _json(ANALYSIS, "Analyses"),
+    "invariance": Kind(
+        _marked(INVARIANCE),
+        lambda one: invariance.read(one, INVARIANCE),
+        functools.partial(
+            folders.show, heading="Invariance", tables=invariance.tables, captions=invariance.caption
+        ),
+    ),
+    "landmarks": Kind(
+        _marked(LANDMARKS),
+        lambda one: invariance.read(one, LANDMARKS),
+        functools.partial(
+            folders.show, heading="Landmarks", tables=invariance.landmarks, captions=invariance.caption
+        ),
+    ),
     "finetune": _json(FINETUNED, "Fine-tuning"),
     "stylize": Kind(_is_pictures, lambda one: {}, functools.partial(folders.show, heading="Pictures")),
 }
 """Name -> kind, in the order of the page. The first of RECOGNISED that fits is taken."""
-RECOGNISED = ("study", "probe", "analyse", "finetune", "pretrain", "stylize")
+RECOGNISED = ("study", "probe", "analyse", "invariance", "landmarks", "finetune", "pretrain", "stylize")
 """The order in which a folder is asked what it is: by a file of results first."""
 
 
