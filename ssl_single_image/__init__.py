@@ -28,7 +28,7 @@ Training and measuring
     probe           measures every layer of encoders; the table shows itself
     finetune_config a config by name ("cifar10", "photos", ...) with fields changed
     finetune        trains networks on labels behind frozen first layers of encoders; the table shows itself
-    analyse         filters, nearest crops, similarity and ranks of the layers of encoders
+    analyse         similarity, ranks, invariance and landmarks of the layers of encoders
     stylize         one image in the style of another, by an encoder's features
     report          one page of tables and figures about finished runs
     status          how far runs are, how fast they go, and how long they will take; the table shows itself

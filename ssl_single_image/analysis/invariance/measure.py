@@ -97,11 +97,12 @@ def _views_of(
 
 
 def _normalised(u: variance.Views, weights: np.ndarray, interval: Interval) -> dict[str, Any] | None:
-    values, units = variance.normalised_variance(u, weights)
+    (value,), units = variance.normalised_variance(u, weights[:1])
     if not units:
         return None
-    low, high = interval(float(values[0]), values[1:])
-    return {"variance": float(values[0]), "interval": [max(low, 0.0), high], "units": units}
+    samples, _ = variance.normalised_variance(u, weights[1:].astype(np.float32))
+    low, high = interval(float(value), samples)
+    return {"variance": float(value), "interval": [max(low, 0.0), high], "units": units}
 
 
 def equivariances(tapped: features.Tapped, scenes: Scenes) -> dict[str, Any]:

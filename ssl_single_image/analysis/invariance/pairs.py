@@ -26,7 +26,7 @@ ZOOM, TURN, JITTER = 0.7, 15.0, 0.07
 is then moved by up to JITTER of the side along each axis. No control point leaves the photograph."""
 STEREO_SHRINK = 2
 """What the sides of the stereo pair are divided by before the encoder sees it."""
-STEREO_ROWS, STEREO_EVERY = 64, 2
+STEREO_GRID, STEREO_EVERY = (64, 64), 2
 
 
 class Pairs(NamedTuple):
@@ -116,27 +116,29 @@ def rendered(atlas: Atlas, squares: views.Squares, size: int) -> Float[Array, "n
 
 
 def stereo() -> Pairs:
-    """The built-in stereo pair, whose points are known from its disparity; occluded ones are not valid.
+    """The central square of the built-in stereo pair, whose points are known from its disparity.
+
+    Points that are hidden in the right picture, or lie outside it, are not valid. It is a square because some trunks
+    take no other pictures.
 
     Raises:
       InputError: scikit-image's installation lacks a file.
     """
     pair = builtin.stereo()
+    side, width = pair.disparity.shape
+    square = slice((width - side) // 2, (width + side) // 2)
     left, right = (
-        SourceImage(name, pixels).shrunk(STEREO_SHRINK).pixels[None].astype(np.float32) / 255
+        SourceImage(name, pixels[:, square]).shrunk(STEREO_SHRINK).pixels[None].astype(np.float32) / 255
         for name, pixels in zip(builtin.STEREO, (pair.left, pair.right), strict=True)
     )
-    height, width = pair.disparity.shape
-    grid = (STEREO_ROWS, round(STEREO_ROWS * width / height))
-    numbers = regular(grid, STEREO_EVERY)
-    rows, columns = np.divmod(numbers, grid[1])
-    y, x = (rows + 0.5) * height / grid[0], (columns + 0.5) * width / grid[1]
-    at = np.floor(y).astype(int), np.floor(x).astype(int)
-    to = x - np.where(visible(pair.disparity), pair.disparity, np.nan)[at]
+    numbers = regular(STEREO_GRID, STEREO_EVERY)
+    asked = matching.places(numbers, STEREO_GRID)
+    y, x = side * asked.T
+    seen = np.where(visible(pair.disparity), pair.disparity, np.nan)[:, square]
+    to = (x - seen[np.floor(y).astype(int), np.floor(x).astype(int)]) / side
     valid = np.isfinite(to) & (to >= 0)
-    # Places count in steps of the grid, which differ a little between the axes: so does the truth.
-    truth = np.stack([y / height * grid[0], np.where(valid, to, 0) / width * grid[1]], -1) / min(grid)
-    return Pairs(left, right, grid, numbers, truth[None], valid[None])
+    truth = np.stack([asked[:, 0], np.where(valid, to, 0)], -1)
+    return Pairs(left, right, STEREO_GRID, numbers, truth[None], valid[None])
 
 
 def visible(disparity: Float[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:

@@ -44,8 +44,8 @@ def normalised_variance(u: Views, weights: Float[np.ndarray, "R n"]) -> tuple[Fl
     Standard deviations have Bessel's correction.
 
     Args:
-      u: float; at least two images and two views of each. Computed in float64.
-      weights: of images, as `resamples` gives.
+      u: float; at least two images and two views of each.
+      weights: of images, as `resamples` gives. Their type is that of the computation: float32 does for resamples.
 
     Returns:
       The value by each row of weights, NaN where no unit varies, and how many units vary.
@@ -53,7 +53,7 @@ def normalised_variance(u: Views, weights: Float[np.ndarray, "R n"]) -> tuple[Fl
     total, count = np.zeros(len(weights)), np.zeros(len(weights))
     varying = 0
     for start in range(0, u.shape[2], _UNITS):
-        part = u[:, :, start : start + _UNITS].astype(np.float64)
+        part = u[:, :, start : start + _UNITS].astype(weights.dtype)
         ratio, varies = _ratios(part, weights)
         total += np.where(varies, ratio, 0).sum(1)
         count += varies.sum(1)
