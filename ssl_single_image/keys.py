@@ -30,6 +30,7 @@ class Stream(enum.IntEnum):
       STYLE: shifts of the input in style transfer, by step.
       INVARIANCE: what an analysis of invariance draws: squares, augmentations, warps, resamples.
       LANDMARKS: what a regression of landmarks draws: warps, weights, batches.
+      EXEMPLARS: crops of a source, windows in them and exemplars among these, by layer.
     """
 
     INIT = 0
@@ -46,6 +47,7 @@ class Stream(enum.IntEnum):
     STYLE = 11
     INVARIANCE = 12
     LANDMARKS = 13
+    EXEMPLARS = 14
 
 
 def stream(seed: int, purpose: Stream) -> jax.Array:

@@ -10,6 +10,7 @@ import jax
 import jinja2
 from tabulate import tabulate
 
+from ssl_single_image import models
 from ssl_single_image.analysis import tables, torch_module
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.runs.foreign import own
@@ -134,7 +135,7 @@ def card(
         normalisation=_table(
             list(zip(("red", "green", "blue"), spec.mean, spec.std, strict=True)), ("channel", "mean", "std")
         ),
-        sobel=spec.options.get("sobel", False),
+        sobel=models.sees_derivatives(spec),
         kind="Source image" if all("sha256" in record for record in inputs) else "Data set",
         sources=_sources(inputs),
         licence=published.get("licence") or UNSTATED,

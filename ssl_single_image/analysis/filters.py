@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ssl_single_image import models
 from ssl_single_image.analysis import figures, grids
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.types import EncoderVariables
@@ -56,7 +57,7 @@ def sheet(loaded: LoadedEncoder) -> Image.Image:
     """
     height, width, channels, count = loaded.encoder.params["conv1"]["kernel"].shape
     told = "in colour" if channels == 3 else f"{channels} channels side by side"
-    if loaded.encoder.spec.options.get("sobel"):
+    if models.sees_derivatives(loaded.encoder.spec):
         told = "on the horizontal (left) and the vertical derivative (right)"
     lines = (
         f"conv1 of {loaded.name}, step {loaded.step:,}",

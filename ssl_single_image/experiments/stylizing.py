@@ -139,7 +139,7 @@ def _problem(loaded: LoadedEncoder, settings: StyleSettings) -> transfer.Problem
     Raises:
       InputError: it can't be used, or has no such layer.
     """
-    if loaded.encoder.spec.options.get("sobel"):
+    if models.sees_derivatives(loaded.encoder.spec):
         raise InputError(
             f"checkpoint {loaded.name}: is a Sobel network, which sees no colour and can't carry any; give another one"
         )
@@ -177,7 +177,8 @@ def _scaled(source: images.SourceImage, loaded: LoadedEncoder, size: int) -> np.
     factor = size / max(height, width)
     height, width = max(1, round(height * factor)), max(1, round(width * factor))
     spec = loaded.encoder.spec
-    smallest = max(models.find(spec.backbone).smallest, SMALLEST)
+    backbone = models.find(spec.backbone)
+    smallest = max(backbone.smallest_for(backbone.options.from_value(spec.options)), SMALLEST)
     if min(height, width) < smallest:
         raise InputError(
             f"{source.name}: {width} x {height} pixels at size {size}, but {spec.backbone} needs {smallest} or more a"

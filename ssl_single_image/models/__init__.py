@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ssl_single_image.models.backbone import Backbone, Trunk
 from ssl_single_image.models.bigan import CodeHead, Discriminator, Generator, doublings
+from ssl_single_image.models.chains import CHAINS
 from ssl_single_image.models.critic import JOINTS, SCORES, Critic, Judged
 from ssl_single_image.models.efficientnet import EfficientNet
 from ssl_single_image.models.heads import FEATURES, EmbeddingHead, Network, PairNetwork, TowersHead, dense_top
@@ -23,6 +24,7 @@ from ssl_single_image.models.registry import (
     current_name,
     encoder_spec,
     find,
+    sees_derivatives,
     untrained,
     untrained_shapes,
 )
@@ -31,6 +33,7 @@ from ssl_single_image.models.spectral import without_spectral_norm
 
 __all__ = [
     "BACKBONES",
+    "CHAINS",
     "EPSILON",
     "FEATURES",
     "JOINTS",
@@ -64,6 +67,7 @@ __all__ = [
     "encoder_spec",
     "find",
     "norm_inputs",
+    "sees_derivatives",
     "untrained",
     "untrained_shapes",
     "without_spectral_norm",

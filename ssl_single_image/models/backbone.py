@@ -51,6 +51,7 @@ class Backbone:
       options: a `Section` with the backbone's own settings and their defaults.
       averages: whether heads take the mean of the output over its map, as the published one does.
       input_size_by: options -> `input_size`, where it depends on them.
+      smallest_by: options -> `smallest`, where it depends on them.
     """
 
     build: Callable[..., Trunk]
@@ -61,7 +62,12 @@ class Backbone:
     options: type[Section] = NoOptions
     averages: bool = False
     input_size_by: Callable[[Any], int] | None = None
+    smallest_by: Callable[[Any], int] | None = None
 
     def made_for(self, options: Section) -> int:
         """Side in pixels of the input that the backbone with these options is made for."""
         return self.input_size_by(options) if self.input_size_by else self.input_size
+
+    def smallest_for(self, options: Section) -> int:
+        """Side in pixels of the smallest input that leaves a cell in every layer with these options."""
+        return self.smallest_by(options) if self.smallest_by else self.smallest

@@ -12,19 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from ssl_single_image.errors import InputError
-from ssl_single_image.models import alexnet, alexnet32, dcgan32, nin, scattering
+from ssl_single_image.models import scattering
 from ssl_single_image.models.backbone import Backbone, Taps, Trunk
-from ssl_single_image.models.layers import ConvSpec, ConvTrunk, batch_norm
+from ssl_single_image.models.chains import CHAINS
+from ssl_single_image.models.layers import ConvSpec, ConvTrunk, batch_norm, sides_after
 from ssl_single_image.ops.pooling import max_pool
 from ssl_single_image.schema import Section, Told, Within
-
-RESTS: dict[str, Backbone] = {
-    "alexnet": alexnet.BACKBONE,
-    "alexnet32": alexnet32.BACKBONE,
-    "dcgan32": dcgan32.BACKBONE,
-    "nin": nin.BACKBONE,
-}
-"""Networks whose later layers can follow the transform: chains of convolutions."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +36,16 @@ class Options(Section):
 
     J: Annotated[int, Within(1, 5)] = 2
     L: Annotated[int, Within(1, 16)] = 8
-    rest: Annotated[str, Told(f"one of {', '.join(RESTS)}")] = "alexnet32"
+    rest: Annotated[str, Told(f"one of {', '.join(CHAINS)}")] = "alexnet32"
     rest_options: Any = dataclasses.field(default_factory=dict)
     start: Annotated[int, Within(2)] = 3
 
     def check(self) -> None:
-        if self.rest not in RESTS:
+        if self.rest not in CHAINS:
             raise InputError(
-                f"{self.path('rest')} = {self.rest!r}: must be one of {', '.join(RESTS)}, whose layers are a chain"
+                f"{self.path('rest')} = {self.rest!r}: must be one of {', '.join(CHAINS)}, whose layers are a chain"
             )
-        chain = RESTS[self.rest]
+        chain = CHAINS[self.rest]
         options = chain.options.from_value(self.rest_options, self.path("rest_options"))
         object.__setattr__(self, "rest_options", options)
         layers = len(chain.build(options).layers)
@@ -73,7 +66,7 @@ class Front(Trunk):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> tuple[jax.Array, Taps]:
-        side = _side_after(self.replaced, x.shape[1])
+        side = sides_after(self.replaced, x.shape[1])[-1]
         y, taps = scattering.Scattering(self.options, self.dtype, name="scattering")(x, train=train)
         y = batch_norm(train, self.axis_name, self.dtype, "bn0", affine=False)(y)
         found = y.shape[1]
@@ -87,23 +80,13 @@ class Front(Trunk):
         return max_pool(y, 3, 2), taps
 
 
-def _side_after(layers: Sequence[ConvSpec], side: int) -> int:
-    """Side of the map that leaves a chain."""
-    for layer in layers:
-        side = (side + 2 * layer.padding - layer.kernel) // layer.stride + 1
-        if layer.pool:
-            window, stride, padding = (*layer.pool, 0)[:3]
-            side = (side + 2 * padding - window) // stride + 1
-    return side
-
-
 def build(options: Options, **shared: Any) -> ConvTrunk:
     """The layers of `rest` from `start` on, behind a `Front`.
 
     At 32 pixels and J = 2 the transform gives 8 x 8 x 243, the side that conv3 of `alexnet32` takes. At 224 pixels
     and J = 3 it gives 28 x 28 x 651, pooled to 13 x 13 for conv3 of `alexnet`.
     """
-    trunk = RESTS[options.rest].build(options.rest_options, **shared)
+    trunk = CHAINS[options.rest].build(options.rest_options, **shared)
     assert isinstance(trunk, ConvTrunk)
     known = {name: shared[name] for name in ("axis_name", "dtype") if name in shared}
     front = functools.partial(
@@ -118,7 +101,7 @@ def build(options: Options, **shared: Any) -> ConvTrunk:
 
 def head(outputs: int, options: Options, **shared: Any) -> nn.Module:
     """That of the rest."""
-    return RESTS[options.rest].head(outputs, options.rest_options, **shared)
+    return CHAINS[options.rest].head(outputs, options.rest_options, **shared)
 
 
 BACKBONE = Backbone(build, head, input_size=32, smallest=8, parameters=973_888, options=Options)

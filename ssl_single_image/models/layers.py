@@ -58,6 +58,19 @@ class ConvSpec:
     """Pools by the mean instead of the maximum."""
 
 
+def sides_after(layers: Sequence[ConvSpec], side: int) -> list[int]:
+    """Sides of the maps that a chain makes of an input: behind every convolution and every pooling, in order."""
+    found = []
+    for layer in layers:
+        side = (side + 2 * layer.padding - layer.kernel) // layer.stride + 1
+        found.append(side)
+        if layer.pool:
+            window, stride, padding = (*layer.pool, 0)[:3]
+            side = (side + 2 * padding - window) // stride + 1
+            found.append(side)
+    return found
+
+
 class Conv(nn.Module):
     """`conv2d` with its variables: `kernel` (k, k, C, D) and, with `use_bias`, `bias` (D,)."""
 

@@ -12,7 +12,17 @@ import jax.numpy as jnp
 
 from ssl_single_image import keys
 from ssl_single_image.errors import InputError
-from ssl_single_image.models import alexnet, alexnet32, dcgan32, efficientnet, hybrid, nin, resnet, scattering
+from ssl_single_image.models import (
+    alexnet,
+    alexnet32,
+    dcgan32,
+    efficientnet,
+    hybrid,
+    nin,
+    resnet,
+    scattering,
+    truncated,
+)
 from ssl_single_image.models.backbone import Backbone, Trunk
 from ssl_single_image.models.heads import Network
 from ssl_single_image.models.layers import ConvTrunk
@@ -32,6 +42,7 @@ BACKBONES: dict[str, Backbone] = {
     "resnet18": resnet.RESNET18,
     "resnet50": resnet.RESNET50,
     "scattering": scattering.BACKBONE,
+    "truncated": truncated.BACKBONE,
 }
 FORMER_NAMES = {"cifar32": "alexnet32"}
 """Former names, which checkpoints and scripts still contain -> current names."""
@@ -78,9 +89,9 @@ def encoder_spec(
     name = current_name(name)
     read = backbone.options.from_config(options or {})
     size = size or backbone.made_for(read)
-    if size < backbone.smallest:
+    if size < (smallest := backbone.smallest_for(read)):
         raise InputError(
-            f"backbone {name}: an input of {size} pixels is too small; it needs {backbone.smallest} or more"
+            f"backbone {name}: an input of {size} pixels is too small; it needs {smallest} or more"
         )
     return EncoderSpec(name, read.to_config(), size, tuple(mean), tuple(std))  # type: ignore[arg-type]
 
@@ -142,6 +153,11 @@ def chain(name: str, options: Mapping[str, Any] | None = None) -> ConvTrunk | No
     """The trunk of a backbone that is a chain of convolutions "conv1", "conv2" and so on; of others None."""
     trunk = build_backbone(name, options or {})
     return trunk if isinstance(trunk, ConvTrunk) and trunk.front is None else None
+
+
+def sees_derivatives(spec: EncoderSpec) -> bool:
+    """Whether a Sobel front gives an encoder derivatives in place of colours."""
+    return bool(spec.options.get("sobel") or spec.options.get("of_options", {}).get("sobel"))
 
 
 def untrained(spec: EncoderSpec, key: jax.Array) -> EncoderVariables:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +20,8 @@ from ssl_single_image import augment, clustering, models
 from ssl_single_image.errors import InputError
 from ssl_single_image.images import Atlas
 from ssl_single_image.keys import Stream, stream
-from ssl_single_image.objectives.common import crops_key
-from ssl_single_image.ops.convolution import conv2d
-from ssl_single_image.types import EncoderSpec, EncoderVariables, PyTree
+from ssl_single_image.objectives import responses
+from ssl_single_image.types import EncoderSpec, EncoderVariables
 
 CROPS = 160
 """Crops that the initialisation sees; published: ten batches of 16."""
@@ -32,8 +30,6 @@ PLACES = 32
 ITERATIONS = 20
 RIDGE, NOTHING = 1e-3, 1e-6
 """What is added to eigenvalues before they are divided by, and the least one that is; of sums over patches."""
-MEAN = 0.1
-"""Mean response of every filter; its standard deviation is 1."""
 
 
 def initialise(spec: EncoderSpec, atlas: Atlas, crop: augment.CropSpec, seed: int) -> EncoderVariables:
@@ -61,20 +57,17 @@ def initialise(spec: EncoderSpec, atlas: Atlas, crop: augment.CropSpec, seed: in
     key = stream(seed, Stream.INIT)
     blank = models.untrained(spec, key)
     params, statistics = (jax.tree.map(np.asarray, part) for part in (blank.params, blank.batch_stats))
-    render = jax.jit(functools.partial(augment.render_crops, spec=crop))
-    crops = render(atlas, crops_key(seed), jnp.arange(CROPS, dtype=jnp.uint32))
-    x = augment.normalise(crops, spec.mean, spec.std)
+    variables = {"params": params, "batch_stats": statistics}
+    x = responses.normalised_crops(spec, atlas, crop, seed, CROPS)
     for number, layer in enumerate(trunk.layers, 1):
-        name, norm = f"conv{number}", f"bn{number}"
-        variables = {"params": params, "batch_stats": statistics}
-        entering = jax.jit(functools.partial(_entering, trunk, name))(variables, x)
+        name = f"conv{number}"
+        entering = responses.entering(trunk, name, variables, x)
         place_key, cluster_key = jax.random.split(jax.random.fold_in(key, number))
         patches = draw_patches(entering, layer, place_key)
         flat = filters(np.asarray(patches, np.float64), layer.features, cluster_key)
         kernel = flat.reshape(params[name]["kernel"].shape).astype(np.float32)
-        mean, std = jax.jit(functools.partial(_responses, layer))(entering, kernel)
-        params, statistics = _set(params, statistics, name, norm, kernel, np.asarray(mean), np.asarray(std))
-    return EncoderVariables(spec, params, statistics)
+        variables = responses.put(variables, number, kernel, *responses.moments(layer, entering, kernel))
+    return EncoderVariables(spec, variables["params"], variables["batch_stats"])
 
 
 def draw_patches(
@@ -140,33 +133,3 @@ def whitening(centred: Float64[np.ndarray, "n D"], components: int) -> Float64[n
     values, vectors = scipy.linalg.eigh(centred.T @ centred, subset_by_index=(last + 1 - components, last))
     scale = np.where(values >= NOTHING, 1 / np.sqrt(np.maximum(values, NOTHING) + RIDGE), 0.0)
     return vectors * scale
-
-
-def _entering(trunk: models.ConvTrunk, name: str, variables: PyTree, x: jax.Array) -> jax.Array:
-    return models.conv_inputs(trunk, variables, x)[name]
-
-
-def _responses(layer: models.ConvSpec, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation of each filter's responses."""
-    y = conv2d(x, kernel, layer.stride, layer.padding)
-    return y.mean((0, 1, 2)), y.std((0, 1, 2))
-
-
-def _set(
-    params: PyTree,
-    statistics: PyTree,
-    name: str,
-    norm: str,
-    kernel: np.ndarray,
-    mean: np.ndarray,
-    std: np.ndarray,
-) -> tuple[PyTree, PyTree]:
-    """The variables with one layer's put in, whose responses to `kernel` were measured."""
-    std = np.where(std > 0, std, 1).astype(np.float32)
-    layer: dict[str, Any] = params[name] | {"kernel": kernel / std}
-    if norm not in params:
-        shifted = {name: layer | {"bias": (MEAN - mean / std).astype(np.float32)}}
-        return params | shifted, statistics
-    shift = np.full_like(mean, MEAN)
-    normed = {"mean": mean / std, "var": np.ones_like(std)}
-    return params | {name: layer, norm: params[norm] | {"bias": shift}}, statistics | {norm: normed}

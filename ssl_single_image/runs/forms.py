@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs.encoders import LoadedEncoder
+
+_SOURCE = re.compile(r"(?:^|,)source=(synthetic:\w*(?:,size=\w*)?@\d+|[^,]*?(?=@\d+$|,|$))")
+"""The source in a reference. A synthetic image has a seed of its own, before that of the network, and maybe a comma."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +57,46 @@ def options(reference: str, words: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"checkpoint {reference}: {word!r} is no option; expected OPTION=VALUE")
         found[option] = _value(value)
     return found
+
+
+class OfSource(NamedTuple):
+    """What a reference to a network made from a source says.
+
+    Attributes:
+      source: as `datasets.sources.load_source` takes it.
+      backbone: its name.
+      options: all others by name, of the backbone or of what makes the network.
+      seed: 0 where none is given.
+    """
+
+    source: str
+    backbone: str
+    options: dict[str, Any]
+    seed: int
+
+
+def of_source(reference: str, rest: str, looks: str) -> OfSource:
+    """Reads `BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED]`.
+
+    Only digits after the last @ are a seed, because a file may have @ in its name. `synthetic:NAME` has a seed of its
+    own, which comes first: `alexnet32,source=synthetic:fractal@3@0`.
+
+    Args:
+      reference: the whole, for messages.
+      rest: what follows the word and the colon.
+      looks: the form, for messages.
+
+    Raises:
+      InputError: no source, a word that is no option, or a bad seed.
+    """
+    found = _SOURCE.search(rest)
+    source = found[1] if found else ""
+    if not found or not source:
+        raise InputError(f"checkpoint {reference}: names no image; expected {looks}")
+    others = rest[: found.start()] + rest[found.end() :]
+    described, seed = seeded(reference, others) if re.search(r"@\d+$", others) else (others, 0)
+    name, *words = described.split(",")
+    return OfSource(source, name, options(reference, words), seed)
 
 
 def _value(text: str) -> Any:

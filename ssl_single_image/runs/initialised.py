@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import re
-
 import jax
 
 from ssl_single_image import augment, images, models
 from ssl_single_image.datasets import sources
-from ssl_single_image.errors import InputError
 from ssl_single_image.objectives import kmeans_init
 from ssl_single_image.runs import forms, progress
 from ssl_single_image.runs.encoders import LoadedEncoder
 
 LOOKS = "kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED]"
-_SOURCE = re.compile(r"(?:^|,)source=(synthetic:\w*(?:,size=\w*)?@\d+|[^,]*?(?=@\d+$|,|$))")
-"""The source in a reference. A synthetic image has a seed of its own, before that of the network, and maybe a comma."""
 
 
 def load(reference: str, rest: str) -> LoadedEncoder:
     """The network of `kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED]`; `crops=authors` takes their recipe.
 
-    Only digits after the last @ are a seed, because a file may have @ in its name. `synthetic:NAME` has a seed of its
-    own, which comes first: `kmeans:alexnet32,source=synthetic:fractal@3@0`.
-
     Raises:
       InputError: no source or one that can't be read, no such backbone, option or recipe, or a bad seed.
     """
-    found = _SOURCE.search(rest)
-    source = found[1] if found else ""
-    if not found or not source:
-        raise InputError(f"checkpoint {reference}: names no image; expected {LOOKS}")
-    others = rest[: found.start()] + rest[found.end() :]
-    described, seed = forms.seeded(reference, others) if re.search(r"@\d+$", others) else (others, 0)
-    name, *words = described.split(",")
-    options = forms.options(reference, words)
+    source, name, options, seed = forms.of_source(reference, rest, LOOKS)
     recipe = options.pop("crops", "paper")
     spec = models.encoder_spec(name, options)
     crop = augment.CropSpec.preset(str(recipe), spec.size)

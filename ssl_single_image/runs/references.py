@@ -16,7 +16,7 @@ import jax
 
 from ssl_single_image import keys, models
 from ssl_single_image.errors import InputError
-from ssl_single_image.runs import fixed, initialised, places, untrained, zoo
+from ssl_single_image.runs import exemplars, fixed, initialised, places, untrained, zoo
 from ssl_single_image.runs.checkpoint import (
     CHECKPOINTS,
     finished,
@@ -35,6 +35,9 @@ WORKDIR = "WORKDIR[@STEP or @best][#ENCODER]"
 FORMS: dict[str, Form] = {
     "random": untrained.FORM,
     "kmeans": initialised.FORM,
+    "esvm": exemplars.SVM,
+    "mmcf": exemplars.CORRELATION,
+    "patches": exemplars.PATCHES,
     "scattering": fixed.FORM,
     "file": foreign.FORM,
     "zoo": zoo.FORM,
@@ -72,8 +75,10 @@ def load_encoder(reference: str | os.PathLike[str]) -> LoadedEncoder:
         loss, or what the objective goes by), any of them with `#NAME` for another encoder that the objective offers;
         `random:BACKBONE[,OPTION=VALUE][@SEED]`, an untrained network;
         `kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED]`, one whose filters are clusters of patches of an image;
-        `scattering[:OPTION=VALUE]`, the scattering transform; `file:PATH[,layout=NAME][,OPTION=VALUE]`, the weights
-        in a file of PyTorch or safetensors; or `zoo:NAME`, a pretrained encoder that comes with the package.
+        `esvm:`, `mmcf:` and `patches:` with the same after the colon, networks of two layers whose filters are made of
+        patches of an image; `scattering[:OPTION=VALUE]`, the scattering transform;
+        `file:PATH[,layout=NAME][,OPTION=VALUE]`, the weights in a file of PyTorch or safetensors; or `zoo:NAME`, a
+        pretrained encoder that comes with the package.
 
     Raises:
       InputError: nothing there, no such step, a checkpoint that is truncated or of another architecture. A note of the

@@ -17,6 +17,7 @@ from ssl_single_image.models.alexnet32 import Options
 from ssl_single_image.models.heads import FCHead
 from ssl_single_image.models.layers import ConvSpec
 from ssl_single_image.objectives import kmeans_init
+from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.runs import load_encoder
 from ssl_single_image.types import EncoderSpec, EncoderVariables, InputError
 
@@ -69,7 +70,7 @@ def test_responses_of_every_layer_have_the_published_moments(first_norm: bool) -
     encoder = initialised(first_norm)
     spec = augment.CropSpec.preset("paper", 16)
     atlas = images.build_atlas([images.load_source("builtin:coffee")[0].pixels])
-    crops = augment.render_crops(atlas, kmeans_init.crops_key(0), jnp.arange(24, dtype=jnp.uint32), spec)
+    crops = augment.render_crops(atlas, crops_key(0), jnp.arange(24, dtype=jnp.uint32), spec)
     x = augment.normalise(crops, encoder.spec.mean, encoder.spec.std)
     assert ("bias" in encoder.params["conv1"]) != first_norm
     for name in ("conv1", "conv2"):
