@@ -12,6 +12,7 @@ from tabulate import tabulate
 
 from ssl_single_image import models
 from ssl_single_image.analysis import tables, torch_module
+from ssl_single_image.objectives import exemplars
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.runs.foreign import own
 from ssl_single_image.types import EncoderSpec
@@ -151,6 +152,10 @@ def card(
 def _summary(spec: EncoderSpec, step: int, config: Mapping[str, Any]) -> str:
     if not config:
         return f"The convolutional trunk of `{spec.backbone}`."
+    if config.get("rule") in exemplars.RULES:
+        told = exemplars.RULES[config["rule"]].told
+        of = f"`{spec.options.get('of', spec.backbone)}`"
+        return f"The first layers of {of}. Their filters are {told}, made of patches of `{config.get('source')}`."
     by, on = config.get("objective", "unknown"), config.get("source") or config.get("dataset", "unknown")
     return f"The convolutional trunk of `{spec.backbone}`, pretrained by `{by}` for {step:,} steps on `{on}`."
 

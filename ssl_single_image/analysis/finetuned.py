@@ -7,12 +7,14 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ssl_single_image.analysis import tables
+
 
 def markdown(result: Mapping[str, Any]) -> str:
     """A Markdown table with its setting above, a row for each checkpoint; `result` is what `finetune.json` holds."""
     rows = [
         [
-            "`" + one["checkpoint"].replace("|", "\\|") + "`",
+            tables.reference_cell(one["checkpoint"]),
             ", ".join(one["frozen"]) or "none",
             f"{one['accuracy']:.1f}",
             f"{one['low']:.1f} to {one['high']:.1f}",

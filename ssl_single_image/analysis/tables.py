@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from ssl_single_image.analysis import measured
+from ssl_single_image.objectives import exemplars
 from ssl_single_image.runs import workdir
 
 Probe = Mapping[str, Any]
@@ -36,6 +37,13 @@ CHOSEN = ("layers", "seeds")
 """Fields that say which numbers there are and how often they were measured, and not what they mean."""
 ORIGIN = "origin"
 """Key of a result in a report's own probes.json: which of the report's runs it is of."""
+
+
+def reference_cell(reference: str) -> str:
+    """A reference as a cell of a Markdown table; of a detector that was adapted to a network, it says so."""
+    bar = "\\|"  # a bare one would end the cell
+    adapted = reference.partition(":")[0] in exemplars.ADAPTED
+    return f"`{reference.replace('|', bar)}`{' (adapted)' if adapted else ''}"
 
 
 def layers(probe: Probe) -> list[str]:
@@ -88,7 +96,9 @@ def markdown(probe: Probe, metric: str = "") -> str:
     main = metric in ("", measure.main)
     header, rows = grid(probe, metric)
     show = _signed if probe.get("gains") else _percent
-    text: list[list[str]] = [[_code(str(row[0])), f"{row[1]:,}", *map(show, row[2:])] for row in rows]
+    text: list[list[str]] = [
+        [reference_cell(str(row[0])), f"{row[1]:,}", *map(show, row[2:])] for row in rows
+    ]
     halves = half_widths(probe) if main else []
     for column in range(2, len(header)):
         for row in best_rows(rows, column):
@@ -305,8 +315,3 @@ def _signed(value: Any) -> str:
 
 def _percent(value: Any) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _code(text: str) -> str:
-    bar = "\\|"  # a bare one would end the cell
-    return f"`{text.replace('|', bar)}`"

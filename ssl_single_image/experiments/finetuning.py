@@ -38,6 +38,7 @@ from ssl_single_image.types import EncoderSpec, Objective
 NOTHING = "none"
 """The reference that freezes nothing."""
 SCATTERING = "scattering"
+TRUNCATED = "truncated"
 FREE = ("steps", "log_every", "eval_every", "checkpoint_every", "keep", "stall_seconds", "sinks", "data_dir")
 """Config keys that a resumed run may change."""
 LONGEST = 60
@@ -138,7 +139,8 @@ def prepare(config: Any, references: str | Sequence[str], devices: int = 0) -> P
 def plan_row(config: FinetuneConfig, reference: str) -> Row:
     """What is trained for a reference, checked.
 
-    Behind a scattering transform it is the hybrid network whose layers follow those that would be frozen.
+    Behind a scattering transform it is the hybrid network whose layers follow those that would be frozen. Of a
+    truncated network it is the whole one.
 
     Raises:
       InputError: no such checkpoint, one of another backbone, or a transform that does not fit.
@@ -159,6 +161,8 @@ def plan_row(config: FinetuneConfig, reference: str) -> Row:
         except InputError as error:
             raise InputError(f"checkpoint {reference}: {error}") from error
         return Row(reference, loaded, spec, 0)
+    if given.backbone == TRUNCATED:
+        given = _whole(given, config, reference)
     if given.backbone != config.backbone:
         raise InputError(
             f"checkpoint {reference}: is of backbone {given.backbone}, but the config trains {config.backbone}; give"
@@ -166,6 +170,21 @@ def plan_row(config: FinetuneConfig, reference: str) -> Row:
         )
     spec = models.encoder_spec(given.backbone, given.options, config.crop.size, given.mean, given.std)
     return Row(reference, loaded, spec, config.frozen_layers)
+
+
+def _whole(given: EncoderSpec, config: FinetuneConfig, reference: str) -> EncoderSpec:
+    """The network that a truncated one is the beginning of; the layers that it lacks are trained like any others.
+
+    Raises:
+      InputError: it lacks some of the layers that would be frozen.
+    """
+    there = given.options["layers"]
+    if there < config.frozen_layers:
+        raise InputError(
+            f"checkpoint {reference}: has {there} layers, fewer than frozen_layers = {config.frozen_layers};"
+            f" set frozen_layers to {there} or less"
+        )
+    return dataclasses.replace(given, backbone=given.options["of"], options=given.options["of_options"])
 
 
 def row_folder(reference: str) -> str:

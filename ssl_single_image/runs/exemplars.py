@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from ssl_single_image.objectives import exemplars
 from ssl_single_image.runs import forms, progress
 from ssl_single_image.runs.encoders import LoadedEncoder
 from ssl_single_image.schema import suggestion
+from ssl_single_image.types import EncoderSpec
 
 CONTROLS = tuple(name for name in exemplars.RULES if name not in exemplars.ADAPTED)
 """Rules of `patches:`."""
@@ -31,12 +33,8 @@ def load(rule: str, looks: str, reference: str, rest: str) -> LoadedEncoder:
     """
     source, name, options, seed = forms.of_source(reference, rest, looks)
     rule = rule or _named_rule(reference, options)
-    kind = exemplars.RULES[rule].settings
-    known = {field.name for field in dataclasses.fields(kind)}
     try:
-        settings = kind.from_config({name: value for name, value in options.items() if name in known})
-        others = {name: value for name, value in options.items() if name not in known}
-        spec = _spec(name, others, settings.layers)
+        settings, spec = _read(rule, name, options)
     except InputError as error:
         raise InputError(f"checkpoint {reference}: {error}") from error
     crop = augment.CropSpec.preset(settings.crops, spec.size)
@@ -70,14 +68,28 @@ def _named_rule(reference: str, options: dict[str, Any]) -> str:
     return str(rule)
 
 
-def _spec(name: str, options: dict[str, Any], layers: int) -> Any:
+def _read(rule: str, name: str, options: Mapping[str, Any]) -> tuple[exemplars.Settings, EncoderSpec]:
+    """The settings of the rule and the network, from options of both."""
     name = models.current_name(name)
     if name not in models.CHAINS:
         raise InputError(
             f"backbone {name}: filters of patches need a chain of convolutions: one of {', '.join(models.CHAINS)}"
         )
-    whole = models.encoder_spec(name, options)  # refuses options by the names that the user gave
-    return models.encoder_spec("truncated", {"of": name, "of_options": whole.options, "layers": layers})
+    kind = exemplars.RULES[rule].settings
+    of_rule, of_backbone = (
+        [field.name for field in dataclasses.fields(section)] for section in (kind, models.find(name).options)
+    )
+    for option in options:
+        if option not in (*of_rule, *of_backbone):
+            raise InputError(
+                f"option {option}: is none of {rule} ({', '.join(of_rule)}) nor of {name} ({', '.join(of_backbone)})"
+                f"{suggestion(option, (*of_rule, *of_backbone))}"
+            )
+    settings = kind.from_config({word: options[word] for word in of_rule if word in options})
+    mine = {word: options[word] for word in of_backbone if word in options}
+    return settings, models.encoder_spec(
+        "truncated", {"of": name, "of_options": mine, "layers": settings.layers}
+    )
 
 
 def _form(word: str, rule: str, extra: str = "") -> forms.Form:

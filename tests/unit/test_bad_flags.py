@@ -27,6 +27,11 @@ BASELINES = (
     "kmeans:alexnet32,source=nope.png",
     "scattering:x=1",
     "scattering:J=9",
+    "esvm:alexnet32",
+    "esvm:alexnet32,alpha=1,source=builtin:coffee",
+    "mmcf:resnet18,source=builtin:coffee",
+    "patches:alexnet32,source=builtin:coffee",
+    "patches:alexnet32,rule=esvm,source=builtin:coffee",
 )
 FILES = tuple(
     f"file:{name}" for name in ("nope.pth", ".", "taken", "/dev/null", "/dev/zero", "taken,layout=x")

@@ -12,7 +12,11 @@ from ssl_single_image.analysis.report.context import Workdir
 ORIGIN = tables.ORIGIN
 """Key under which `annotate` puts {"run", "objective", "images", "labelled"}."""
 UNTRAINED = "untrained networks"
-WITHOUT_RUN = {"kmeans": "other baselines", "scattering": "other baselines", "file": "weights from files"}
+BASELINES = "other baselines"
+WITHOUT_RUN = {
+    **dict.fromkeys(("kmeans", "esvm", "mmcf", "patches", "scattering"), BASELINES),
+    "file": "weights from files",
+}
 """First word of a reference to no run -> the heading of its group."""
 OTHERS = "runs that are not in this report"
 

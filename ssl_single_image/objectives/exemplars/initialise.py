@@ -93,7 +93,7 @@ def _shift(
     """
     if not isinstance(settings, SvmSettings) or settings.bias == "moments":
         return None
-    contrast = float(jnp.sqrt(windows.variances(drawn.central) + windows.ADDED).mean())
+    contrast = float(windows.contrasts(drawn.central).mean())
     return (mean + contrast * np.asarray(found.bias)) / np.where(std > 0, std, 1)
 
 
@@ -102,7 +102,7 @@ def _check_solved(found: Filters, name: str) -> None:
         logging.info("%s: SVMs solved in at most %d rounds of mining", name, found.rounds)
     if found.violation > svm.TOLERANCE:
         logging.warning(
-            "%s: after %d rounds of mining a negative is within the margin by %.2g; lower C",
+            "%s: after %d rounds of mining the SVMs are solved to %.2g only; lower C",
             name,
             found.rounds,
             found.violation,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Annotated, NamedTuple
 
@@ -162,10 +163,8 @@ def _fit(x: jax.Array, layer: Layer, negative: Bool[np.ndarray, "K n"]) -> svm.F
     assert isinstance(layer.settings, SvmSettings)
     cost, weight = layer.settings.C, layer.settings.positive_weight
     flat = x.reshape(len(x), -1)
-    return _solver(flat, jnp.asarray(layer.chosen), jnp.asarray(negative), cost=cost, positive_weight=weight)
-
-
-_solver = jax.jit(svm.fit)
+    solve = jax.jit(functools.partial(svm.fit, cost=cost, positive_weight=weight))
+    return solve(flat, jnp.asarray(layer.chosen), jnp.asarray(negative))
 
 
 def _unit(filters: Float[Array, "K k k C"], fitted: svm.Fit | None = None) -> Filters:

@@ -11,6 +11,7 @@ the set are mined next, until none lies within the margin. The solution is then 
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -19,11 +20,12 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 WORKING = 512
-"""Negatives that a round is solved on; those with a weight stay, the others are the hardest of all."""
-ROUNDS = 30
-"""Most rounds of mining; two to five are enough for patches."""
-STEPS = 100_000
-"""Most steps of one round."""
+"""Negatives that a round is solved on, beside twice the weight of the positive: about so many negatives are within the
+margin at most. Support vectors stay, the others are the hardest of all."""
+ROUNDS = 10
+"""Most rounds of mining; two or three are enough for patches."""
+STEPS = 20_000
+"""Most steps of one round; with the published cost, patches need some hundreds."""
 TOLERANCE = 1e-3
 """How far scores may violate the conditions of the optimum, as libsvm's default."""
 BLOCK = 32
@@ -39,7 +41,8 @@ class Fit(NamedTuple):
       weight: (K, D).
       bias: (K,).
       rounds: (K,) int32, rounds of mining.
-      violation: (K,), by how much the worst negative left out lies within the margin; at the optimum at most TOLERANCE.
+      violation: (K,), by how much the conditions of the optimum are violated: by how far a negative that is left out
+        lies within the margin, or by how much points disagree on the bias. Where it is solved, at most TOLERANCE.
     """
 
     weight: Float[Array, "K D"]
@@ -77,14 +80,22 @@ def fit(
       cost: C.
       positive_weight: how many times the positive counts.
     """
-    one = functools.partial(_fit_one, x, cost, cost * positive_weight)
-    return Fit(*lax.map(lambda each: one(*each), (positive, negative), batch_size=BLOCK))
+    size = min(WORKING + 2 * math.ceil(positive_weight), len(x))
+    one = functools.partial(_fit_one, jnp.asarray(x), size, cost, cost * positive_weight)
+    return Fit(
+        *lax.map(lambda each: one(*each), (jnp.asarray(positive), jnp.asarray(negative)), batch_size=BLOCK)
+    )
 
 
 def _fit_one(
-    x: jax.Array, cost: float, positive_cost: float, positive: jax.Array, negative: jax.Array
+    x: jax.Array,
+    size: int,
+    cost: float,
+    positive_cost: float,
+    positive: jax.Array,
+    negative: jax.Array,
 ) -> Fit:
-    exemplar, size = x[positive], min(WORKING, len(x))
+    exemplar = x[positive]
     sign = jnp.full(size + 1, -1, x.dtype).at[0].set(1)
 
     def mine(now: _Round) -> _Round:
@@ -96,14 +107,17 @@ def _fit_one(
         bound = jnp.where(negative[rows], jnp.asarray(cost, x.dtype), 0)
         upper = jnp.concatenate([jnp.full(1, positive_cost, x.dtype), bound])
         start = jnp.concatenate([now.alpha[:1], kept[rows]])
-        alpha, bias = solve(points @ points.T, sign, upper, start)
+        start = jnp.where(
+            (kept > 0).sum() > size, 0, start
+        )  # weights that were cut off would be missing in the sum
+        alpha, bias, gap = solve(points @ points.T, sign, upper, start)
         weight = (alpha * sign) @ points
         outside = negative.at[rows].set(False)
         worst = jnp.where(outside, x @ weight + bias + 1, 0).max()
-        return _Round(rows, alpha, weight, bias, now.number + 1, worst)
+        return _Round(rows, alpha, weight, bias, now.number + 1, jnp.maximum(worst, gap))
 
     start = _Round(
-        rows=jnp.arange(size),
+        rows=jnp.arange(size, dtype=jnp.int32),
         alpha=jnp.zeros(size + 1, x.dtype),
         weight=exemplar,
         bias=jnp.zeros((), x.dtype),
@@ -119,8 +133,8 @@ def solve(
     sign: Float[Array, " n"],
     upper: Float[Array, " n"],
     alpha: Float[Array, " n"],
-) -> tuple[Float[Array, " n"], Float[Array, ""]]:
-    """The dual variables of an SVM, and its bias.
+) -> tuple[Float[Array, " n"], Float[Array, ""], Float[Array, ""]]:
+    """The dual variables of an SVM, its bias, and by how much points disagree on it: at most TOLERANCE, or after STEPS.
 
     Minimises sum_ij a_i a_j y_i y_j K_ij / 2 - sum_i a_i subject to 0 <= a_i <= upper_i and sum_i a_i y_i = 0. Each
     step changes the pair that promises most, by second-order information.
@@ -168,4 +182,4 @@ def solve(
     carry = (alpha, sign - gram @ (alpha * sign), jnp.int32(0))
     alpha, wanted, _ = lax.while_loop(unsolved, change, carry)
     high, low = ends(alpha, wanted)
-    return alpha, (high + low) / 2
+    return alpha, (high + low) / 2, high - low

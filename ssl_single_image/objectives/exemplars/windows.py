@@ -26,7 +26,7 @@ OVERLAP = 0.2
 """Intersection over union with the exemplar from which on a window is no negative."""
 ADDED = 3e-3
 """Added to the variance of a window before it is divided by: 10 squared grey levels, as by Coates, Lee and Ng 2011
-(section 3.2), in units of the normalised input. A window of less variance is flat."""
+(section 3.2), in units of the normalised input. A window whose values vary by less from place to place is flat."""
 
 
 class Field(NamedTuple):
@@ -126,7 +126,7 @@ def draw(
     count = min(PLACES, rows * columns)
     chance = jax.random.uniform(place_key, (len(maps), rows * columns))
     place = jax.lax.top_k(chance, count)[1]
-    values = _cut(maps, place // columns, place % columns, side)
+    values = jax.jit(functools.partial(_cut, side=side))(maps, place // columns, place % columns)
     order = jax.random.permutation(order_key, len(maps) * count)
     corner = jnp.stack([place // columns, place % columns], -1).reshape(-1, 2)[order]
     of_crop = jax.tree.map(lambda leaf: jnp.repeat(leaf, count, axis=0)[order], crops)
@@ -134,7 +134,6 @@ def draw(
     return Windows(values[order], extra, within(corner + extra, kernel), within(corner, side))
 
 
-@functools.partial(jax.jit, static_argnames="side")
 def _cut(
     maps: Float[Array, "B H W C"], rows: Int[Array, "B m"], columns: Int[Array, "B m"], side: int
 ) -> Float[Array, "n side side C"]:
@@ -181,14 +180,19 @@ def negatives(
     return found & (found.cumsum(1) <= most)
 
 
-def variances(x: Float[Array, "n k k C"]) -> Float[Array, " n"]:
-    """Of all values of each window."""
-    return x.var((1, 2, 3))
+def varies(x: Float[Array, "n k k C"]) -> Bool[Array, " n"]:
+    """Which windows are not flat: the variance over places, on average over channels, is at least ADDED."""
+    return x.var((1, 2)).mean(-1) >= ADDED
+
+
+def contrasts(x: Float[Array, "n k k C"]) -> Float[Array, " n"]:
+    """What windows are divided by: the root of the variance of all values plus ADDED."""
+    return jnp.sqrt(x.var((1, 2, 3)) + ADDED)
 
 
 def contrast_normalised(x: Float[Array, "n k k C"]) -> Float[Array, "n k k C"]:
-    """Windows less the mean of all their values, divided by the root of their variance plus ADDED."""
-    return (x - x.mean((1, 2, 3), keepdims=True)) / jnp.sqrt(variances(x) + ADDED)[:, None, None, None]
+    """Windows less the mean of all their values, divided by `contrasts`."""
+    return (x - x.mean((1, 2, 3), keepdims=True)) / contrasts(x)[:, None, None, None]
 
 
 def choose(
@@ -214,7 +218,7 @@ def choose(
     Raises:
       InputError: fewer windows than `count` have contrast.
     """
-    usable = np.flatnonzero(np.asarray(variances(windows.central)) >= ADDED)
+    usable = np.flatnonzero(np.asarray(varies(windows.central)))
     if len(usable) < count:
         raise InputError(
             f"{what}: {len(usable)} of {len(windows.values):,} patches of the source have contrast, but {count} are"
