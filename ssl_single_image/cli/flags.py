@@ -13,7 +13,8 @@ PRINT_CONFIG = "print_config"
 DEFAULT_DATA_DIR = "default: TFDS's own, ~/tensorflow_datasets"
 REFERENCES = (
     "WORKDIR[@STEP or @best][#ENCODER], random:BACKBONE[,OPTION=VALUE][@SEED],"
-    " kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED], scattering[:OPTION=VALUE],"
+    " kmeans:BACKBONE[,OPTION=VALUE],source=IMAGE[@SEED] and likewise esvm:, mmcf: and patches:,"
+    " scattering[:OPTION=VALUE],"
     " file:PATH[,layout=NAME][,OPTION=VALUE], zoo:NAME"
 )
 CONFIG_HELP = (

@@ -82,6 +82,7 @@ READ_ONLY = {
     "kind=knn": "it votes among more images than the small size has, and tests/unit/test_closed_probes.py has it",
     "kind=fewshot": "likewise",
     "runs/scattering": "it has more channels than the small size keeps, and tests/unit/test_scattering.py has it",
+    "esvm:alexnet32": "takes a minute, and tests/unit/test_exemplars.py has it",
     "kmeans:alexnet32": "takes a minute, and tests/unit/test_kmeans_init.py has it",
 }
 """Part of a command in a guide -> why only its settings are read."""
