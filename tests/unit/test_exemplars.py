@@ -218,7 +218,7 @@ def test_controls_are_the_same_patches_by_numpy() -> None:
 
 def test_filters_of_detectors_have_length_1_and_score_their_exemplar_highest() -> None:
     for make, settings in (
-        (rules.exemplar_svm, rules.SvmSettings()),
+        (rules.exemplar_svm, rules.ExemplarSettings()),
         (rules.correlation_filter, rules.CorrelationSettings(alpha=1.0)),
     ):
         layer = a_layer(settings)
@@ -351,7 +351,7 @@ def test_an_export_says_what_the_filters_are(encoders: dict[str, LoadedEncoder],
 def test_sources_that_are_too_flat_or_too_small_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (90, 80), (30, 60, 90)).save(tmp_path / "flat.png")
     with pytest.raises(
-        InputError, match=r"conv1: 0 of 288 patches of the source have contrast, but 9 are"
+        InputError, match=r"conv1: 0 of 288 patches of what enters it have contrast, but 9 are"
     ) as caught:
         load_encoder(f"esvm:tiny,source={tmp_path}/flat.png")
     assert "\n" not in str(caught.value)
@@ -378,6 +378,11 @@ def test_sources_that_are_too_flat_or_too_small_are_refused(tmp_path: Path) -> N
         (f"esvm:tiny,layers=4,{SOURCE}", "layers = 4: must be at most 3, the layers of tiny"),
         (f"esvm:tiny,layers=0,{SOURCE}", "layers = 0: must be a whole number, at least 1"),
         (f"esvm:tiny,bias=none,{SOURCE}", "bias = 'none': must be one of moments, svm"),
+        (f"mmcf:tiny,bias=svm,{SOURCE}", "option bias: is none of mmcf"),
+        (
+            f"esvm:tiny,positive_weight=1001,{SOURCE}",
+            r"positive_weight = 1001: must be a number in \(0, 1000\]",
+        ),
         (f"esvm:tiny,crops=mine,{SOURCE}", "crops = 'mine': must be one of paper, authors"),
         (
             f"esvm:resnet18,{SOURCE}",

@@ -122,17 +122,18 @@ def test_checkpoints_find_their_runs_from_where_the_probe_was_made(
         "file:a.pth,layout=rotnet",
         "scattering",
         "kmeans:alexnet32,source=cat.jpg",
+        "mmcf:alexnet32,source=cat.jpg",
     ]
     annotated = origins.annotate(
         probe(*(result(name, 50.0) for name in names)), tmp_path / "deep" / "probe", runs
     )
     found = [one.get("origin", {}) for one in annotated["results"]]
-    assert [one.get("run") for one in found] == ["rotnet", "rotnet", "rot@net", "supervised", *[None] * 5]
+    assert [one.get("run") for one in found] == ["rotnet", "rotnet", "rot@net", "supervised", *[None] * 6]
     assert [one.get("images") for one in found[:4]] == [2, 2, None, 50_000]
     assert list(origins.grouped(annotated["results"]).items()) == list(
         {
             "untrained networks": [5],
-            "other baselines": [7, 8],
+            "other baselines": [7, 8, 9],
             "weights from files": [6],
             "rotnet": [2],
             "rotnet, 2 images": [0, 1],

@@ -14,7 +14,7 @@ from ssl_single_image.images import Atlas
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.objectives import responses
 from ssl_single_image.objectives.exemplars import svm, windows
-from ssl_single_image.objectives.exemplars.rules import RULES, Filters, Layer, Settings, SvmSettings
+from ssl_single_image.objectives.exemplars.rules import RULES, ExemplarSettings, Filters, Layer, Settings
 from ssl_single_image.objectives.exemplars.windows import Windows
 from ssl_single_image.types import EncoderSpec, EncoderVariables, PyTree
 
@@ -91,7 +91,7 @@ def _shift(
     The SVM scores windows of contrast 1. A filter sums to 0, so that its response to a window as it is grows with the
     window's contrast. The threshold is therefore right for windows of the mean contrast.
     """
-    if not isinstance(settings, SvmSettings) or settings.bias == "moments":
+    if not isinstance(settings, ExemplarSettings) or settings.bias == "moments":
         return None
     contrast = float(windows.contrasts(drawn.central).mean())
     return (mean + contrast * np.asarray(found.bias)) / np.where(std > 0, std, 1)

@@ -35,16 +35,25 @@ class Settings(Section):
 
 @dataclasses.dataclass(frozen=True)
 class SvmSettings(Settings):
-    """What exemplar SVMs take.
+    """What all SVMs take.
 
     Attributes:
       C: cost of a point within the margin.
       positive_weight: how many times the one positive counts.
-      bias: "moments": all responses have mean .1, as with k-means; "svm": the threshold is that of the SVM.
     """
 
     C: Annotated[float, Within(0, ends="()")] = 0.01
-    positive_weight: Annotated[float, Within(0, ends="()")] = 50.0
+    positive_weight: Annotated[float, Within(0, 1000, "(]")] = 50.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ExemplarSettings(SvmSettings):
+    """What exemplar SVMs take.
+
+    Attributes:
+      bias: "moments": all responses have mean .1, as with k-means; "svm": the threshold is that of the SVM.
+    """
+
     bias: Annotated[str, OneOf("moments", "svm")] = "moments"
 
 
@@ -117,14 +126,18 @@ def exemplar_svm(layer: Layer) -> Filters:
 
 
 def correlation_filter(layer: Layer) -> Filters:
-    """The same in windows whitened by frequency, twice as wide; what is learnt is cropped to the kernel."""
+    """The same in windows whitened by frequency, twice as wide; what is learnt is cropped to the kernel.
+
+    The bias is that of the whole filter, and has no meaning for the part that is left.
+    """
     assert isinstance(layer.settings, CorrelationSettings)
     x = contrast_normalised(layer.windows.values)
     root = jax.jit(correlation.whitening)(x, layer.settings.alpha)
     whitened = jax.jit(correlation.apply)(root, x)
     fitted = _fit(whitened, layer, windows.negatives(layer.windows.wide, layer.chosen))
     inner = slice(layer.windows.margin, x.shape[1] - layer.windows.margin)
-    return _unit(correlation.filters(root, fitted.weight)[:, inner, inner], fitted)
+    found = _unit(correlation.filters(root, fitted.weight)[:, inner, inner], fitted)
+    return found._replace(bias=None)
 
 
 def raw(layer: Layer) -> Filters:
@@ -149,7 +162,7 @@ def gaussian(layer: Layer) -> Filters:
 
 
 RULES: dict[str, Rule] = {
-    "esvm": Rule(exemplar_svm, "adapted exemplar SVMs", SvmSettings),
+    "esvm": Rule(exemplar_svm, "adapted exemplar SVMs", ExemplarSettings),
     "mmcf": Rule(correlation_filter, "adapted max-margin correlation filters", CorrelationSettings),
     "raw": Rule(raw, "patches as they are"),
     "whitened": Rule(whitened, "whitened patches"),

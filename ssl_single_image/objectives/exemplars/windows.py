@@ -221,8 +221,8 @@ def choose(
     usable = np.flatnonzero(np.asarray(varies(windows.central)))
     if len(usable) < count:
         raise InputError(
-            f"{what}: {len(usable)} of {len(windows.values):,} patches of the source have contrast, but {count} are"
-            " needed; give an image with more in it"
+            f"{what}: {len(usable)} of {len(windows.values):,} patches of what enters it have contrast, but {count} are"
+            " needed; give an image with more in it, or other options"
         )
     chance = np.asarray(jax.random.uniform(key, (len(windows.values),)))[usable]
     image = np.asarray(windows.at.image)[usable]
