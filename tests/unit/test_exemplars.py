@@ -22,7 +22,7 @@ from ssl_single_image.experiments.settings import FinetuneConfig
 from ssl_single_image.models.alexnet32 import Options
 from ssl_single_image.models.heads import FCHead
 from ssl_single_image.models.layers import ConvSpec, ConvTrunk
-from ssl_single_image.objectives import exemplars
+from ssl_single_image.objectives.common import crops_key
 from ssl_single_image.objectives.exemplars import rules, windows
 from ssl_single_image.probes import ProbeConfig, make_plan, runner
 from ssl_single_image.runs import LoadedEncoder, load_encoder
@@ -258,8 +258,7 @@ def test_responses_are_scaled_like_those_of_k_means(encoders: dict[str, LoadedEn
     raw = encoders["raw"].encoder
     spec = augment.CropSpec.preset("paper", SIZE)
     atlas = images.build_atlas([images.load_source("builtin:coffee")[0].pixels])
-    key = exemplars.initialise.__globals__["responses"].crops_key(0)
-    crops = augment.render_crops(atlas, key, jnp.arange(24, dtype=jnp.uint32), spec)
+    crops = augment.render_crops(atlas, crops_key(0), jnp.arange(24, dtype=jnp.uint32), spec)
     x = np.asarray(augment.normalise(crops, raw.spec.mean, raw.spec.std))
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     seen = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))

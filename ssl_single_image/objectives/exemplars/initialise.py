@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from ssl_single_image import augment, models
+from ssl_single_image import augment, keys, models
 from ssl_single_image.images import Atlas
 from ssl_single_image.keys import Stream, stream
 from ssl_single_image.objectives import responses
@@ -45,26 +45,26 @@ def initialise(
     """
     trunk = models.chain(spec.backbone, spec.options)
     assert trunk is not None
-    key = stream(seed, Stream.EXEMPLARS)
-    blank = models.untrained(spec, key)
+    crop_key, layers_key = jax.random.split(stream(seed, Stream.EXEMPLARS))
+    blank = models.untrained(spec, keys.unused())  # the shapes of what is replaced
     variables: PyTree = {
         name: jax.tree.map(np.asarray, part)
         for name, part in (("params", blank.params), ("batch_stats", blank.batch_stats))
     }
     crop = augment.CropSpec.preset(settings.crops, spec.size)
-    at, x = _upright_crops(spec, atlas, windows.upright(crop), key)
-    seen = responses.normalised_crops(spec, atlas, crop, seed, windows.CROPS)
+    at, upright = _upright_crops(spec, atlas, windows.upright(crop), crop_key)
+    x = jnp.concatenate([upright, responses.normalised_crops(spec, atlas, crop, seed, windows.CROPS)])
     for number, layer in enumerate(trunk.layers, 1):
         name = f"conv{number}"
-        draw_key, choose_key, rule_key = jax.random.split(jax.random.fold_in(key, number), 3)
-        maps = responses.entering(trunk, name, variables, x)
+        draw_key, choose_key, rule_key = jax.random.split(jax.random.fold_in(layers_key, number), 3)
+        maps, seen_maps = jnp.split(responses.entering(trunk, name, variables, x), 2)
         field = windows.field(trunk, number)
         drawn = windows.draw(draw_key, maps, at, spec.size, field, layer.kernel)
         chosen = windows.choose(choose_key, drawn, sides, layer.features, name)
         found = RULES[rule].make(Layer(drawn, chosen, rule_key, settings))
         _check_solved(found, name)
         kernel = np.asarray(found.kernel)
-        mean, std = responses.moments(layer, responses.entering(trunk, name, variables, seen), kernel)
+        mean, std = responses.moments(layer, seen_maps, kernel)
         variables = responses.put(
             variables, number, kernel, mean, std, _shift(found, drawn, settings, mean, std)
         )
