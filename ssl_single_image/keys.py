@@ -31,6 +31,7 @@ class Stream(enum.IntEnum):
       INVARIANCE: what an analysis of invariance draws: squares, augmentations, warps, resamples.
       LANDMARKS: what a regression of landmarks draws: warps, weights, batches.
       EXEMPLARS: crops of a source, windows in them and exemplars among these, by layer.
+      SHIFTS: how labelled images are shifted, by split (0 training, 1 test) and the image's number in it.
     """
 
     INIT = 0
@@ -48,6 +49,7 @@ class Stream(enum.IntEnum):
     INVARIANCE = 12
     LANDMARKS = 13
     EXEMPLARS = 14
+    SHIFTS = 15
 
 
 def stream(seed: int, purpose: Stream) -> jax.Array:

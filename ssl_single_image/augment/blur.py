@@ -36,11 +36,18 @@ def blur(x: jax.Array, sigma: jax.Array, spec: CropSpec, always: jax.Array) -> j
     weights = jnp.exp(-0.5 * jnp.square(taps[None] / jnp.maximum(sigma, 1e-2)[:, None]))
     weights = weights / weights.sum(axis=-1, keepdims=True)
     for axis in (1, 2):
-        x = materialise(always, partial(_convolve, axis=axis), x, weights)
+        x = materialise(always, partial(convolve, axis=axis), x, weights)
     return x
 
 
-def _convolve(x: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
+def convolve(x: jax.Array, weights: jax.Array, axis: int) -> jax.Array:
+    """Each image convolved along an axis with weights of its own; edge pixels are repeated beyond the border.
+
+    Args:
+      x: (B, S, S, 3) float32.
+      weights: (B, taps) float32, an odd number of taps.
+      axis: 1 for columns, 2 for rows.
+    """
     size, taps = x.shape[axis], weights.shape[1]
     reach = [(taps // 2, taps // 2) if i == axis else (0, 0) for i in range(4)]
     padded = jnp.pad(x, reach, mode="edge")

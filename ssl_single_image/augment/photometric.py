@@ -198,7 +198,7 @@ def _operate(planes: Planes, chain: Chain, mean: jax.Array) -> Planes:
 def _pivot(planes: Planes, until_contrast: Chain, spec: CropSpec) -> jax.Array:
     """What contrast blends with: the mean grey (B,) of what the operations before it give."""
     nothing = jnp.zeros(len(planes[0]))
-    return _exact_mean(_grey(_operate(planes, until_contrast, nothing))) if spec.contrast else nothing
+    return exact_mean(_grey(_operate(planes, until_contrast, nothing))) if spec.contrast else nothing
 
 
 def greyed(x: Float[Array, "B S S 3"], which: Bool[Array, " B"]) -> Float[Array, "B S S 3"]:
@@ -211,7 +211,7 @@ def _each(values: jax.Array) -> jax.Array:
     return values[:, None, None]
 
 
-def _exact_mean(grey: jax.Array) -> jax.Array:
+def exact_mean(grey: jax.Array) -> jax.Array:
     """(B,) means of (B, S, S) in [0, 1], in fixed point: the order of an integer sum doesn't matter, so that a
     crop's mean is the same whatever else is in its batch."""
     pixels = grey.shape[1] * grey.shape[2]
