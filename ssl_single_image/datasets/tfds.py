@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ssl_single_image.datasets import tfds_labels
-from ssl_single_image.datasets.base import LabelledSet
-from ssl_single_image.datasets.records import Label, Layout, open_split
+from ssl_single_image.datasets.base import LabelledSet, Split
+from ssl_single_image.datasets.records import Label, Layout, Records, open_split
 from ssl_single_image.images import decode_image
 from ssl_single_image.types import InputError
 
@@ -30,6 +30,10 @@ PUBLISHED_SPLITS = {
 
 The `test` of ImageNet and of VOC 2012 has no labels. Classifiers for VOC 2007 are trained on both of its first splits.
 """
+TRAINED_ON = {"cifar10_corrupted": "cifar10"}
+"""Set of test images alone -> the set whose training images and names of classes it is measured with."""
+DIVIDED = {"coil100": 0.25}
+"""Set without a test split -> the share of its images, drawn by a fixed seed, that are for the test."""
 _FEATURES = "features.json"
 
 
@@ -47,7 +51,7 @@ class TfdsRecords:
     name: str
     source: Any
     image: str
-    labels: tfds_labels.OneClass | tfds_labels.ClassSet
+    labels: tfds_labels.Labels
 
     def __len__(self) -> int:
         return len(self.source)
@@ -59,6 +63,25 @@ class TfdsRecords:
     def _decode(self, example: dict[str, Any], index: int) -> tuple[np.ndarray, Label]:
         where = f"{self.name}, image {index}"
         return decode_image(example[self.image], where), self.labels.read(example, where)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some of other records, in an order of their own; see `records.Records`.
+
+    Attributes:
+      whole: the others.
+      rows: (N,) integers, which of them.
+    """
+
+    whole: Records
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, indices: Sequence[int]) -> Sequence[tuple[np.ndarray, Label]]:
+        return self.whole.read(self.rows[list(indices)].tolist())
 
 
 def load(
@@ -86,20 +109,57 @@ def load(
         images with labels of the wanted form.
     """
     builder = open_builder(argument, data_dir)
+    name = builder.info.name
+    if name in TRAINED_ON and validation:
+        raise InputError(
+            f"data set validation:{argument}: has no training images; divide validation:{TRAINED_ON[name]}"
+        )
     labels = tfds_labels.find(argument, builder.info.features, multi_label)
     image = image_key(argument, builder.info.features)
-    train, test = splits(argument, builder.info)
-    if validation:
-        train, test = ("+".join(f"{part}[{most}]" for part in train.split("+")) for most in (":90%", "90%:"))
     height, width, _ = builder.info.features[image].shape
     layout = Layout.choose(size, (height, width) if height and width else None)
 
-    def open_one(split: str) -> Any:
-        name = f"{argument} {split}"
-        records = TfdsRecords(name, undecoded(builder, split, image), image, labels)
-        return open_split(records, layout, name, labels.form)
+    def open_one(split: str, rows: np.ndarray | None = None) -> Split:
+        what = f"{argument} {split}"
+        records: Records = TfdsRecords(what, undecoded(builder, split, image), image, labels)
+        if rows is not None:
+            records = Part(records, rows)
+        return open_split(records, layout, what, labels.form)
 
+    if name in TRAINED_ON:
+        return _trained_elsewhere(argument, open_one("test"), labels, data_dir, size)
+    if name in DIVIDED:
+        both = _divided(builder.info.splits["train"].num_examples, DIVIDED[name], validation)
+        train_part, test_part = (open_one("train", rows) for rows in both)
+        return LabelledSet(argument, labels.classes, train_part, test_part, labels.form)
+    train, test = splits(argument, builder.info)
+    if validation:
+        train, test = ("+".join(f"{part}[{most}]" for part in train.split("+")) for most in (":90%", "90%:"))
     return LabelledSet(argument, labels.classes, open_one(train), open_one(test), labels.form)
+
+
+def _trained_elsewhere(
+    argument: str, test: Split, labels: tfds_labels.Labels, data_dir: str | None, size: int
+) -> LabelledSet:
+    """A set of test images, with the training images of another one."""
+    other = TRAINED_ON[argument.partition("/")[0]]
+    base = load(other, data_dir=data_dir, size=size, exclude=())
+    if len(labels.classes) != len(base.classes):
+        raise InputError(
+            f"data set {argument}: has {len(labels.classes)} classes, and {other}, which is learnt from,"
+            f" {len(base.classes)}"
+        )
+    return LabelledSet(argument, base.classes, base.train, test, labels.form)
+
+
+def _divided(count: int, share: float, validation: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of a split to learn from and to measure on, both ascending; `validation` as for `load`."""
+    order = np.random.default_rng(0).permutation(count)
+    held = round(share * count)
+    rest = order[held:]
+    tenth = len(rest) // 10
+    train, test = (rest[tenth:], rest[:tenth]) if validation else (rest, order[:held])
+    return np.sort(train), np.sort(test)
 
 
 def open_builder(argument: str, data_dir: str | None) -> Any:
@@ -111,6 +171,11 @@ def open_builder(argument: str, data_dir: str | None) -> Any:
     import tensorflow_datasets as tfds  # takes a second
 
     builder = tfds.builder_from_directory(find(argument, data_dir))
+    name = builder.info.name
+    if name in TRAINED_ON and validation:
+        raise InputError(
+            f"data set validation:{argument}: has no training images; divide validation:{TRAINED_ON[name]}"
+        )
     if builder.info.file_format.value != "array_record":
         raise InputError(
             f"data set {argument} in {builder.data_path} is in {builder.info.file_format.value} form; "

@@ -73,8 +73,13 @@ class ClassSet:
         return labelling.targets(len(self.classes), *found)
 
 
-def find(argument: str, features: Mapping[str, Any], multi_label: bool | None) -> OneClass | ClassSet:
-    """The labels of a set: `label` or `labels`, else the only feature of that form.
+Labels = OneClass | ClassSet
+LABELS = {"smallnorb": "label_category", "coil100": "object_id"}
+"""Set -> which of its labels is meant, where it has several and none is called `label`."""
+
+
+def find(argument: str, features: Mapping[str, Any], multi_label: bool | None) -> Labels:
+    """The labels of a set: `label` or `labels`, or that of LABELS, else the only feature of that form.
 
     Args:
       argument: name of the set, for errors.
@@ -103,7 +108,7 @@ def find(argument: str, features: Mapping[str, Any], multi_label: bool | None) -
         raise InputError(
             f"data set {argument}: its images have several labels each; a set with one label an image is needed"
         )
-    key = _only(argument, one, "label")
+    key = _only(argument, one, LABELS.get(argument.partition("/")[0], "label"))
     return OneClass(key, tuple(features[key].names))
 
 
@@ -111,6 +116,6 @@ def _only(argument: str, keys: list[str], wanted: str) -> str:
     if wanted in keys:
         return wanted
     if len(keys) != 1:
-        what = "label" if wanted == "label" else "multi-label"
+        what = "multi-label" if wanted == "labels" else "label"
         raise InputError(f"data set {argument}: {len(keys)} {what} features; one is needed")
     return keys[0]
