@@ -5,9 +5,8 @@ ssl-single-image probe --config cifar100 --checkpoint runs/rotnet,random:alexnet
 
 import ml_collections
 
-from ssl_single_image.experiments.presets import cached_probe, parse_arg
+from ssl_single_image.experiments.presets import SHIFT, cached_probe, parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
-    parse_arg(arg)  # refuses any: this config takes no argument
-    return cached_probe("cifar100")
+    return cached_probe("cifar100", **parse_arg(arg, **SHIFT))

@@ -78,7 +78,7 @@ def accuracy_figure(probe: tables.Probe) -> Figure:
     shown = [values[measure.main] for result in probe["results"] for values in result["layers"].values()]
     axes.set_ylim(*_span(shown, probe["chance"]))
     axes.set_ylabel(measure.axis)
-    title = f"{tables.title(probe)} on {probe['dataset']}, {probe['test_images']:,} test images"
+    title = f"{tables.title(probe)} on {tables.named(probe)}, {probe['test_images']:,} test images"
     axes.set_title(wrapped(title, 68), loc="left")
     _mark_chance(axes, probe["chance"])
     tidy(axes)

@@ -86,7 +86,7 @@ def _draw_accuracy(axes: Axes, probe: tables.Probe, run: str, results: Sequence[
             base = sum(other[layer][measure.main] for other in untrained) / len(untrained)
             axes.axhline(base, color=colour, linestyle=":", linewidth=1.2)
     dotted = "; dotted: untrained" if untrained else ""
-    axes.set_title(f"{Path(run).name}, probed on {probe['dataset']}{dotted}", loc="left", fontsize=11)
+    axes.set_title(f"{Path(run).name}, probed on {tables.named(probe)}{dotted}", loc="left", fontsize=11)
     axes.set_ylabel(measure.axis)
     _finish(axes)
 

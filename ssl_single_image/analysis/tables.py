@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from ssl_single_image.analysis import measured
+from ssl_single_image.analysis import measured, robustness
 from ssl_single_image.objectives import exemplars
 from ssl_single_image.runs import workdir
 
@@ -31,7 +31,7 @@ RECIPE = (
     "data",
 )
 """What must agree for results to stand in one table: all of the probe's config, the classes and the images."""
-ADDED = {"statistics": "running", "options": {}}
+ADDED = {"statistics": "running", "options": {}, "shift": "", "severity": 0, "retrain": False}
 """Fields of a probe's config that older files lack, with the value that their probes had."""
 CHOSEN = ("layers", "seeds")
 """Fields that say which numbers there are and how often they were measured, and not what they mean."""
@@ -58,11 +58,20 @@ def setting(probe: Probe) -> str:
     recomputed = probe.get("config", {}).get("statistics") == "recomputed"
     missing = measured.left_out(probe)
     return (
-        f"{probe['dataset']}: {kind[:1].lower()}{kind[1:]}, {probe['protocol']} protocol,"
+        f"{named(probe)}: {kind[:1].lower()}{kind[1:]}, {probe['protocol']} protocol,"
         f"{' batch-norm statistics recomputed on training images,' if recomputed else ''}"
         f" {probe['test_images']:,} test {probe.get('examples', 'images')}, chance level {probe['chance']:.1f} %"
         f"{f', without classes that no test image has ({listed(missing)})' if missing else ''}"
     )
+
+
+def named(probe: Probe) -> str:
+    """The data set, and how its test images are shifted: "cifar10, test images after occlusion 3"."""
+    config = probe.get("config", {})
+    if not config.get("shift") or not config.get("severity"):
+        return str(probe["dataset"])
+    which = "images" if config.get("retrain") else "test images"
+    return f"{probe['dataset']}, {which} after {config['shift']} {config['severity']}"
 
 
 def listed(names: Sequence[str], most: int = 8) -> str:
@@ -171,7 +180,9 @@ def full_markdown(probe: Probe) -> str:
     """The tables of all fields of the measure: of top-5 accuracy only where there are more than five classes."""
     metrics = [""] if probe.get("gains") else measured.of(probe).fields(probe["classes"])
     found = [markdown(one, metric) for one in by_setting(probe) for metric in metrics]
-    return "\n".join([*found, *([] if probe.get("gains") else groups(probe))])
+    if not probe.get("gains"):
+        found += groups(probe)
+    return "\n".join(filter(None, [*found, robustness.markdown(probe, layers(probe))]))
 
 
 def groups(probe: Probe) -> list[str]:

@@ -56,9 +56,18 @@ def choose_backbone(config: ml_collections.ConfigDict, name: str) -> None:
         config.backbone_options = as_config_dict(models.find(name).options())
 
 
-def cached_probe(dataset: str) -> ml_collections.ConfigDict:
-    """The CIFAR-scale protocol: features computed once, heads trained to convergence on them."""
-    return as_config_dict(ProbeConfig(dataset=dataset))
+SHIFT: dict[str, Any] = {"shift": "", "severity": 0, "retrain": False}
+"""Arguments of probe configs that say how test images are shifted, with their defaults."""
+
+
+def cached_probe(dataset: str, **fields: Any) -> ml_collections.ConfigDict:
+    """The CIFAR-scale protocol: features computed once, heads trained to convergence on them.
+
+    Args:
+      dataset: the labelled set.
+      **fields: of `ProbeConfig`, in place of their defaults.
+    """
+    return as_config_dict(ProbeConfig(dataset=dataset, **fields))
 
 
 def multi_label_probe(dataset: str) -> ml_collections.ConfigDict:

@@ -14,7 +14,7 @@ import jax
 from absl import logging
 
 from ssl_single_image import datasets, probes
-from ssl_single_image.analysis import figures, history, tables
+from ssl_single_image.analysis import figures, history, robustness_figures, tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, presets
 from ssl_single_image.experiments.results import ProbeTable
@@ -25,6 +25,7 @@ from ssl_single_image.runs import LoadedEncoder, expand, load_encoder, places, w
 from ssl_single_image.runs.metrics import TIMINGS
 
 HISTORY = "history.png"
+ROBUSTNESS = "robustness.png"
 FREE = ("data_dir",)
 """Config keys that do not change the numbers."""
 
@@ -37,8 +38,8 @@ def probe(config: Any, references: str | Sequence[str], folder: str | Path | Non
         "photos"), or of a data set ("folder:PATH", "tfds:NAME"), which is probed by the cached protocol.
       references: encoders as `load_encoder` takes them, or `WORKDIR@all` for all checkpoints of a run. Always have an
         untrained one among them.
-      folder: gets `probe.json`, `probe.md`, `probe.png` and `timings.jsonl`, and `history.png` where several
-        checkpoints of a run are probed; None: nothing is written.
+      folder: gets `probe.json`, `probe.md`, `probe.png` and `timings.jsonl`, `history.png` where several
+        checkpoints of a run are probed, and `robustness.png` of robustness probes; None: nothing is written.
 
     Returns:
       The results, which show themselves as a table.
@@ -91,7 +92,7 @@ def _claim(folder: Path, record: dict[str, Any]) -> None:
     """Makes the folder that of this probe; one without results is taken over."""
     there = (folder / "probe.json").exists()
     complete = functools.partial(configs.completed, "probe")
-    leavings = ("probe.*", HISTORY, TIMINGS)
+    leavings = ("probe.*", HISTORY, ROBUSTNESS, TIMINGS)
     workdir.claim(folder, record, FREE, results=there, leavings=leavings, complete=complete)
 
 
@@ -107,6 +108,8 @@ def write(folder: Path, result: dict[str, Any]) -> None:
     workdir.write_whole(folder / "probe.png", figures.accuracy(result))
     if drawn := history.picture(result):
         workdir.write_whole(folder / HISTORY, drawn)
+    if drawn := robustness_figures.picture(result):
+        workdir.write_whole(folder / ROBUSTNESS, drawn)
     workdir.write_whole(folder / "probe.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
 
 

@@ -75,9 +75,19 @@ def extract(
       common: the encoder's variables, and the number of the batch, () int32.
       inputs: this replica's part of the batch.
     """
+    return store(setup, cache, common, linear.central_views(inputs, setup.encoder.size), inputs)
+
+
+def store(
+    setup: linear.Setup,
+    cache: Cache,
+    common: tuple[Mapping[str, PyTree], jax.Array],
+    x: Float[Array, "B S S 3"],
+    inputs: Batch,
+) -> Cache:
+    """The share with the features of views x in [0, 1] of a batch; the other arguments are those of `extract`."""
     encoder, number = common
     dtype = jax.tree.leaves(cache.features)[0].dtype
-    x = linear.central_views(inputs, setup.encoder.size)
     new = Cache(linear.encode(setup, encoder, x, dtype, inputs.box), inputs.label)
     start = number * len(inputs.label)
     return jax.tree.map(lambda old, rows: lax.dynamic_update_slice_in_dim(old, rows, start, 0), cache, new)

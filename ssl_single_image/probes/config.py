@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from ssl_single_image import datasets
+from ssl_single_image.augment import shifts
 from ssl_single_image.probes import linear, registry
 from ssl_single_image.schema import SEED, OneOf, Section, Told, Within
 from ssl_single_image.training import optim
@@ -31,7 +32,8 @@ class ProbeConfig(Section):
       dataset: the labelled set.
       data_dir: where prepared sets lie, or relative folders; "": TFDS's own folder.
       kind: the kind of probe. linear: classifiers trained by gradients; ridge: the same in closed form; knn: a vote of
-        the nearest training images; fewshot: linear ones from a few labels a class.
+        the nearest training images; fewshot: linear ones from a few labels a class; robustness: ridge ones, tested on
+        images after every shift.
       options: the options of that kind; those left out keep their defaults.
       layers: which layers are probed; (): all.
       seeds: how often classifiers are trained, with seeds from `seed` on; features are computed once.
@@ -43,14 +45,17 @@ class ProbeConfig(Section):
       batch_size: images of one step over all devices.
       optimizer: optimiser and schedule of the heads.
       pooling: "adaptive", or layer -> (window, stride[, padding]).
-      max_features: most features of a layer that adaptive pooling leaves; 0: 3,072, or 768 for knn, and at least one of
-        each channel.
+      max_features: most features of a layer that adaptive pooling leaves; 0: 3,072, 768 for knn or 2,048 for
+        robustness, and at least one of each channel.
       feature_dtype: type of the features that are kept in memory; "bfloat16" takes half of it.
       augment: fields of `CropSpec` for training views; empty: the central view.
       test: "centre", or "ten_crop" as in the published protocol.
       seed: seed of the heads' initialisation and of the order of images.
       train_images: number of training images that are used; 0: all.
       test_images: number of test images that are used; 0: all.
+      shift: how test images differ from training images, a name such as "occlusion"; "": not at all.
+      severity: how far they are shifted; 0: not at all.
+      retrain: whether the classifiers are trained on shifted images too.
 
     Raises:
       InputError: a value out of range, or fields that contradict each other.
@@ -76,6 +81,9 @@ class ProbeConfig(Section):
     seed: Annotated[int, SEED] = 0
     train_images: Annotated[int, Within(0)] = 0
     test_images: Annotated[int, Within(0)] = 0
+    shift: Annotated[str, Told(f"one of {', '.join(shifts.SHIFTS)}, or empty")] = ""
+    severity: Annotated[int, Within(0, shifts.SEVERITIES)] = 0
+    retrain: bool = False
 
     def check(self) -> None:
         kind = registry.find(self.kind)
@@ -90,6 +98,20 @@ class ProbeConfig(Section):
             raise InputError(f"protocol = 'published': kind {self.kind} has the cached protocol only")
         if self.seeds > 1 and not kind.seeded:
             raise InputError(f"seeds = {self.seeds}: must be 1 for kind {self.kind}, which no seed repeats")
+        self._check_shift()
+
+    def _check_shift(self) -> None:
+        if self.shift:
+            shifts.check(self.shift, self.severity)
+            if self.protocol == "published":
+                raise InputError(
+                    f"shift = {self.shift!r}: images are shifted in the cached protocol only; use protocol = 'cached'"
+                )
+        elif self.severity or self.retrain:
+            field = "severity" if self.severity else "retrain"
+            raise InputError(
+                f"{field} = {getattr(self, field)}: needs a shift; there are {', '.join(shifts.SHIFTS)}"
+            )
 
     @property
     def most_features(self) -> int:

@@ -58,8 +58,8 @@ class NoOptions(Section):
     TITLE = "options"
 
 
-def _nothing(plan: Any) -> None:
-    del plan
+def _nothing(*_: Any) -> None:
+    """Neither refuses nor changes anything."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Kind:
       multi_label: whether it can classify images that have several classes.
       setting: what a setting is, for tables: "labels a class". "": the kind has one only.
       check: refuses a plan that the kind can't carry out, by InputError.
+      finish: (plan, results of `probe.json`) -> None; changes what the kind says of layers in another way than others.
     """
 
     make: Callable[[Any, Any], Program]
@@ -87,6 +88,7 @@ class Kind:
     multi_label: bool = False
     setting: str = ""
     check: Callable[[Any], None] = _nothing
+    finish: Callable[[Any, Any], None] = _nothing
 
 
 def places(scores: Float[Array, "B classes"], label: Int32[Array, " B"]) -> UInt8[Array, " B"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import jax
 
@@ -10,6 +11,8 @@ from ssl_single_image.datasets import Split
 from ssl_single_image.datasets.base import padded
 from ssl_single_image.runs import progress
 from ssl_single_image.types import Batch
+
+T = TypeVar("T")
 
 
 def one_pass(split: Split, batch_size: int, images: int, seed: int) -> Iterator[Batch]:
@@ -33,10 +36,13 @@ def one_pass(split: Split, batch_size: int, images: int, seed: int) -> Iterator[
         yield padded(batch, count, batch_size)
 
 
-def own_part(batch: Batch) -> Batch:
-    """This process's slice of a global batch, as a step with `split_inputs` takes it."""
+def own_part(batch: T) -> T:
+    """This process's slice of a global batch, or of a tree with one, as a step with `split_inputs` takes it."""
     processes, index = jax.process_count(), jax.process_index()
-    return jax.tree.map(lambda x: x[index * len(x) // processes : (index + 1) * len(x) // processes], batch)
+    part: T = jax.tree.map(
+        lambda x: x[index * len(x) // processes : (index + 1) * len(x) // processes], batch
+    )
+    return part
 
 
 def progress_bar(images: int, what: str) -> progress.tqdm:

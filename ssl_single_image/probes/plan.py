@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from ssl_single_image import augment, models, parallel
+from ssl_single_image.augment import shifts
 from ssl_single_image.datasets import LabelledSet
 from ssl_single_image.probes import linear, pooling, registry
 from ssl_single_image.probes.config import ProbeConfig
@@ -85,6 +86,8 @@ def make_plan(encoders: Sequence[LoadedEncoder], data: LabelledSet, config: Prob
     size = input_size(encoders, config.size)
     if config.test == "ten_crop":
         _check_ten_crop(data, size)
+    if config.shift:
+        check_shift(data, config.shift, config.severity, size)
     specs = [dataclasses.replace(loaded.encoder.spec, size=size) for loaded in encoders]
     make = functools.partial(_setup, config, data, train // config.batch_size)
     distinct = {repr(spec): make(spec) for spec in specs}
@@ -140,6 +143,22 @@ def _check_norms(encoders: Sequence[LoadedEncoder]) -> None:
     if without:
         raise InputError(
             f"statistics = 'recomputed': {', '.join(without)} was trained without batch norm; use running"
+        )
+
+
+def check_shift(data: LabelledSet, name: str, severity: int, size: int, path: str = "shift") -> None:
+    """Refuses a shift that images of this set and size can't have; `path` is the field that names it.
+
+    Raises:
+      InputError: see `shifts.check`; or the shift shows images of other classes, and an image has several; or the
+        examples are objects in boxes, which some shifts would move.
+    """
+    shift = shifts.check(name, severity, size, path=path)
+    if data.boxed:
+        raise InputError(f"{path} = {name!r}: objects in boxes, as in {data.name}, can't be shifted")
+    if shift.pool and data.labels.several:
+        raise InputError(
+            f"{path} = {name!r}: shows parts of images with another label, and images of {data.name} have several each"
         )
 
 

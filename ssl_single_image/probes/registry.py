@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssl_single_image.probes import fewshot, knn, linear_runs, ridge
+from ssl_single_image.probes import fewshot, knn, linear_runs, ridge, robustness
 from ssl_single_image.probes.kinds import Kind
 from ssl_single_image.schema import pick
 
@@ -11,6 +11,7 @@ KINDS: dict[str, Kind] = {
     "ridge": ridge.KIND,
     "knn": knn.KIND,
     "fewshot": fewshot.KIND,
+    "robustness": robustness.KIND,
 }
 
 

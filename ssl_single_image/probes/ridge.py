@@ -83,7 +83,7 @@ def classify(
     weights, penalty, score = fit(setup, options, images, train, key, statistics, axis_name)
 
     def given(block: linear.Labelled) -> jax.Array:
-        return answer(_scores(weights, linear.normalise(block.features, *statistics)), block.label)
+        return answer(scores(weights, linear.normalise(block.features, *statistics)), block.label)
 
     held_out = "held_out_mAP" if setup.labels.several else "held_out_top1"
     answers = over_blocks(given, test, cached.part(setup, axis_name))
@@ -124,16 +124,15 @@ def fit(
     x = linear.normalise(apart.features, *statistics)
 
     def score(penalty: jax.Array) -> jax.Array:
-        weights = _solve(kept, penalty * (images - held), share)
-        scores = _scores(weights, x)
+        found = scores(_solve(kept, penalty * (images - held), share), x)
         if setup.labels.several:
-            return precision.mean(scores, *classes_of(apart.label, setup.classes))
-        return (scores.argmax(-1) == apart.label).mean(dtype=x.dtype)
+            return precision.mean(found, *classes_of(apart.label, setup.classes))
+        return (found.argmax(-1) == apart.label).mean(dtype=x.dtype)
 
     penalties = jnp.asarray(sorted(options.penalties, reverse=True), x.dtype)
-    scores = lax.map(score, penalties)
-    best = scores.argmax()
-    return _solve(everything, penalties[best] * images, share), penalties[best], scores[best]
+    reached = lax.map(score, penalties)
+    best = reached.argmax()
+    return _solve(everything, penalties[best] * images, share), penalties[best], reached[best]
 
 
 def classes_of(
@@ -152,7 +151,8 @@ def _solve(sums: Sums, penalty: jax.Array, share: jax.Array) -> Weights:
     return Weights(cho_solve(cho_factor(ridge), sums.target), share)
 
 
-def _scores(weights: Weights, x: Float[Array, "B F"]) -> Float[Array, "B classes"]:
+def scores(weights: Weights, x: Float[Array, "B F"]) -> Float[Array, "B classes"]:
+    """Scores of standardised features."""
     return x @ weights.kernel + weights.bias[None]
 
 

@@ -40,7 +40,15 @@ TEXTS: dict[tuple[str, str], tuple[str, ...]] = {
     ("pretrain", "workdir"): PLACES,
     ("pretrain", "config"): ("", "nope", "nope.py", "nope.json", "taken", ".", "rotnet:x=1", "cifar10"),
     ("probe", "workdir"): PLACES,
-    ("probe", "config"): ("", "nope", "nope.py", "taken", ".", "cifar10:x=1", "rotnet"),
+    ("probe", "config"): (
+        *("", "nope", "nope.py", "taken", ".", "cifar10:x=1", "rotnet"),
+        *(
+            "photos:shift=nope,severity=1",
+            "photos:shift=jpeg,severity=6",
+            "photos:severity=2",
+            "photos:retrain=true",
+        ),
+    ),
     ("probe", "checkpoint"): (
         "",
         ",",

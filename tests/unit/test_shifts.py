@@ -130,11 +130,11 @@ def test_counts_are_quantiles_of_the_poisson_law() -> None:
     """The bisection finds for a number u the smallest count whose probability is above it, as SciPy does."""
     from ssl_single_image.augment.shifts import noise
 
-    first, cumulative = (table[4] for table in noise._poisson())
+    first, cumulative = (np.asarray(table[4]) for table in noise._poisson())
     u = np.random.default_rng(0).integers(0, 2**32, (256, 50), dtype=np.uint64).astype(np.uint32)
     rows = np.broadcast_to(np.arange(256, dtype=np.int32)[:, None] * 256, u.shape)
     found = noise._bisect(jnp.asarray(cumulative.reshape(-1)), jnp.asarray(rows), jnp.asarray(u))
-    expected = stats.poisson.ppf((u + 0.5) / 2**32, 50 * np.arange(256)[:, None] / 255)
+    expected = np.asarray(stats.poisson.ppf((u + 0.5) / 2**32, 50 * np.arange(256)[:, None] / 255))
     np.testing.assert_array_equal(np.asarray(found)[1:] + first[1:, None], expected[1:])
 
 

@@ -84,6 +84,13 @@ def _measured(values: Mapping[str, Any]) -> None:
     for field in ("interval", "over_repeats"):
         if field in values:
             _interval(values[field], field)
+    for field in ("shifts", "retrained"):
+        for by_severity in values.get(field, {}).values():
+            for one in by_severity.values():
+                expect(one["top1"], NUMBER, f"{field}.top1")
+    for field in ("mCE", "relative_mCE"):
+        if values.get(field) is not None:
+            expect(values[field], NUMBER, field)
     for value in values.get("per_class", []):
         if value is not None:
             expect(value, NUMBER, "per_class")

@@ -166,7 +166,7 @@ def accuracy(probe: tables.Probe) -> list[Plot]:
         values = [result["layers"][layer] for layer in layers]
         label = f"{result['checkpoint']} (step {result['step']:,})"
         lines.append(_measured(measure, label, layers, values, tables.is_random(result)))
-    title = f"{tables.title(probe)} on {probe['dataset']}; chance {probe['chance']:.1f} %"
+    title = f"{tables.title(probe)} on {tables.named(probe)}; chance {probe['chance']:.1f} %"
     return [Plot(title, "layer", measure.axis, lines, columns)] if lines else []
 
 

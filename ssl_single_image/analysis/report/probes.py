@@ -6,7 +6,16 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from ssl_single_image.analysis import figures, history, measured, paper, spreadsheet, tables
+from ssl_single_image.analysis import (
+    figures,
+    history,
+    measured,
+    paper,
+    robustness,
+    robustness_figures,
+    spreadsheet,
+    tables,
+)
 from ssl_single_image.analysis.report import checks, classes, origins, plots, provenance, words
 from ssl_single_image.analysis.report.context import Context, Workdir, uri
 
@@ -59,7 +68,7 @@ def _several_kinds(merged: Sequence[tables.Probe]) -> bool:
 def _name(probe: tables.Probe, merged: Sequence[tables.Probe]) -> str:
     """What headings call a table: its data set, and its kind of probe where there are several."""
     kind = tables.title(probe)
-    name: str = probe["dataset"]
+    name = tables.named(probe)
     return f"{name}, {kind[:1].lower()}{kind[1:]}" if _several_kinds(merged) else name
 
 
@@ -72,6 +81,7 @@ def _section(
     difference = tables.gains(probe)
     if difference is not None:
         shown.append(gain_table(difference))
+    shown += [shift_table(one) for one in robustness.tables(probe, tables.layers(probe))]
     pictures = [
         context.picture(
             f"probe-{number}.png",
@@ -85,6 +95,9 @@ def _section(
         pictures.append(
             context.picture(f"history-{number}.png", drawn, caption, lambda: plots.by_crops(probe))
         )
+    if drawn := robustness_figures.picture(probe):
+        caption = "Top-1 accuracy of every layer after each shift."
+        pictures.append(context.picture(f"robustness-{number}.png", drawn, caption))
     maps = [classes.heat(probe, result) for result in probe["results"]]
     return {
         "setting": tables.setting(probe),
@@ -141,6 +154,20 @@ def gain_table(difference: tables.Probe) -> dict[str, Any]:
         "groups": _groups(difference, body),
         "chance": [],
         "caption": caption,
+        "paper": None,
+    }
+
+
+def shift_table(table: robustness.Table) -> dict[str, Any]:
+    """A table of robustness probes."""
+    rows = [[*map(cell, row)] for row in table.rows]
+    return {
+        "header": list(table.header),
+        "groups": [{"title": "", "rows": rows}],
+        "chance": [],
+        "caption": f"{table.caption[:1].upper()}{table.caption[1:]}:"
+        if table.names > 1
+        else f"{table.caption}:",
         "paper": None,
     }
 

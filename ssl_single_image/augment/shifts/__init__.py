@@ -8,7 +8,7 @@ the `SHIFTS` of a module here.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 from jax import lax
@@ -61,10 +61,16 @@ def apply(
       (B, S, S, 3) float32 in [0, 1].
     """
 
-    def branch(shift: Shift, x: Images) -> Images:
-        return shift.apply(x, keys, severity, *((label, pool) if shift.pool else ()))
+    extra = (label, pool)
 
-    branches = [lambda x: x, *(functools.partial(branch, SHIFTS[name]) for name in names)]
+    def shifted(shift: Shift, x: Images) -> Images:
+        return shift.apply(x, keys, severity, *(extra if shift.pool else ()))
+
+    def same(x: Images) -> Images:
+        return x
+
+    branches: list[Callable[..., Images]] = [same]
+    branches += [functools.partial(shifted, SHIFTS[name]) for name in names]
     chosen = jnp.where(severity > 0, jnp.asarray(number, jnp.int32) + 1, 0)
     return lax.switch(chosen, branches, x)
 

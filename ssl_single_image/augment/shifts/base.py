@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +49,8 @@ class Shift:
     pool: bool = False
 
 
-def at(values: Sequence[float] | np.ndarray, severity: Int32[Array, ""]) -> Array:
-    """The entry of a severity, which may be traced, of `values` for severities 1 to SEVERITIES.
+def at(values: Sequence[Any] | np.ndarray, severity: Int32[Array, ""]) -> Array:
+    """The entry of a severity, which may be traced, of `values`, which has one for each of 1 to SEVERITIES.
 
     Floats are float32 and whole numbers int32 or uint32.
     """
