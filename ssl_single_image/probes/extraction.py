@@ -52,6 +52,7 @@ class Extractor:
 
     def __init__(self, plan: ProbePlan, setup: linear.Setup):
         self._plan, self._setup = plan, setup
+        self.shifter = shifted.Shifter(plan, setup)
         self._extract = parallel.compile_fill(functools.partial(cached.extract, setup))
         self._extract_shifted = parallel.compile_fill(functools.partial(shifted.extract, setup))
         self._fit = parallel.compile_step(functools.partial(cached.fit_statistics, setup), split_inputs=True)
@@ -88,9 +89,7 @@ class Extractor:
         config = self._plan.config
         if not config.shift:
             return None
-        return shifted.prepare(self._plan, self._setup, [config.shift], split).of(
-            config.shift, config.severity
-        )
+        return self.shifter.prepare([config.shift], split).of(config.shift, config.severity)
 
     def shapes(self) -> tuple[parallel.Shards[cached.Cache], parallel.Shards[cached.Cache]]:
         """The shapes and dtypes of the features of training images, and of test images."""

@@ -94,7 +94,7 @@ class Robustness:
 
     def run(self, loaded: LoadedEncoder) -> Answers:
         options, cells = self._options, self._options.cells
-        test = shifted.prepare(self._plan, self._setup, options.names, shifted.TEST)
+        test = self._extractor.shifter.prepare(options.names, shifted.TEST)
         state, chosen = self._heads(loaded, self._extractor.train(loaded))
         shown = [*(test.of(*cell) for cell in cells), test]
         answered, label = self._answers(loaded, state, shown, "shifted test images")
@@ -110,7 +110,7 @@ class Robustness:
         split, size = self._plan.data.test, self._setup.batch_size
         batch = next(one_pass(split, size, min(len(split), self._plan.test_images), 0))
         (inputs,) = shifted.numbered([batch], size)
-        test = shifted.prepare(self._plan, self._setup, self._options.names, shifted.TEST)
+        test = self._extractor.shifter.prepare(self._options.names, shifted.TEST)
         heads = {
             layer: ridge.Weights(jnp.zeros((count, self._setup.classes)), jnp.zeros(self._setup.classes))
             for layer, count in self._setup.features.items()
@@ -123,7 +123,7 @@ class Robustness:
 
     def _retrained(self, loaded: LoadedEncoder, test: shifted.Shifting) -> dict[str, dict[str, np.ndarray]]:
         """The answers of classifiers that learnt from images of the same shift and severity."""
-        train = shifted.prepare(self._plan, self._setup, self._options.names, shifted.TRAIN)
+        train = self._extractor.shifter.prepare(self._options.names, shifted.TRAIN)
         found = {}
         for cell in self._options.cells:
             state, _ = self._heads(loaded, self._extractor.train(loaded, train.of(*cell)))

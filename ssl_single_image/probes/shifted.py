@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -91,37 +92,42 @@ def numbered(batches: Iterable[Batch], batch_size: int) -> Iterator[Numbered]:
         yield Numbered(batch, cast(Any, number * batch_size + np.arange(batch_size, dtype=np.uint32)))
 
 
-def prepare(plan: ProbePlan, setup: linear.Setup, names: Sequence[str], split: int) -> Shifting:
-    """How the images of a split are shifted by the first of `names`, not at all until `Shifting.of` says how far.
+class Shifter:
+    """Keys and pool of the shifts of a plan, for encoders of one spec; the pool is rendered once."""
 
-    Args:
-      plan: its seed names keys and pool.
-      setup: its encoder's size is that of the views.
-      names: of shifts that fit the data, see `check`.
-      split: TRAIN or TEST.
+    def __init__(self, plan: ProbePlan, setup: linear.Setup):
+        self._plan, self._setup = plan, setup
 
-    Raises:
-      InputError: all images of the pool are of one class.
-    """
-    pool = _pool(plan, setup) if any(shifts.SHIFTS[name].pool for name in names) else None
-    key = jax.random.fold_in(stream(plan.config.seed, Stream.SHIFTS), split)
-    return Shifting(tuple(names), jnp.int32(0), jnp.int32(0), key, pool)
+    def prepare(self, names: Sequence[str], split: int) -> Shifting:
+        """How the images of a split can be shifted; not at all until `Shifting.of` says how far.
 
+        Args:
+          names: of shifts that fit the data, see `plan.check_shift`.
+          split: TRAIN or TEST.
 
-def _pool(plan: ProbePlan, setup: linear.Setup) -> shifts.Pool:
-    """Training images drawn by the seed, whatever the size of the probe's batches."""
-    count = min(POOL, len(plan.data.train))
-    batch = next(one_pass(plan.data.train, count, count, plan.config.seed))
-    if len(np.unique(batch.label)) < 2:
-        raise InputError(
-            f"seed = {plan.config.seed}: the {count} training images of {plan.data.name} drawn for shifts are of"
-            " one class; use another seed"
-        )
+        Raises:
+          InputError: a shift wants a pool, and all of its images are of one class.
+        """
+        pool = self._pool if any(shifts.SHIFTS[name].pool for name in names) else None
+        key = jax.random.fold_in(stream(self._plan.config.seed, Stream.SHIFTS), split)
+        return Shifting(tuple(names), jnp.int32(0), jnp.int32(0), key, pool)
 
-    def render(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> jax.Array:
-        del state, key, axis_name
-        return shifts.levels(linear.central_views(inputs, setup.encoder.size)).astype(jnp.uint8)
+    @functools.cached_property
+    def _pool(self) -> shifts.Pool:
+        """Training images drawn by the seed, whatever the size of the probe's batches."""
+        data, seed, size = self._plan.data, self._plan.config.seed, self._setup.encoder.size
+        count = min(POOL, len(data.train))
+        batch = next(one_pass(data.train, count, count, seed))
+        if len(np.unique(batch.label)) < 2:
+            raise InputError(
+                f"seed = {seed}: the {count} training images of {data.name} drawn for shifts are of one class; use"
+                " another seed"
+            )
 
-    nothing = State(jnp.int32(0), {}, {}, {}, {})
-    image = parallel.compile_evaluate(render, split_inputs=False)(nothing, unused(), batch)
-    return shifts.Pool(image, jnp.asarray(batch.label))
+        def render(state: State, key: jax.Array, inputs: Batch, *, axis_name: str | None) -> jax.Array:
+            del state, key, axis_name
+            return shifts.levels(linear.central_views(inputs, size)).astype(jnp.uint8)
+
+        nothing = State(jnp.int32(0), {}, {}, {}, {})
+        image = parallel.compile_evaluate(render, split_inputs=False)(nothing, unused(), batch)
+        return shifts.Pool(image, jnp.asarray(batch.label))

@@ -19,9 +19,15 @@ def plan(train: int, **changes: Any) -> ProbePlan:
     return make_plan([loaded()], labelled(train=train, test=40), ProbeConfig.from_config(fields))
 
 
-@pytest.mark.parametrize("kind", ["linear", "ridge", "knn", "fewshot"])
+KINDS: dict[str, dict[str, Any]] = {
+    **{kind: {} for kind in ("linear", "ridge", "knn", "fewshot")},
+    "robustness": {"options": {"shifts": ("pixelate",)}},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_more_training_images_take_more_memory_by_the_share_of_a_device(kind: str) -> None:
-    few, many = (runner.memory(plan(train, kind=kind)) for train in (200, 1000))
+    few, many = (runner.memory(plan(train, kind=kind, **KINDS[kind])) for train in (200, 1000))
     share = 800 * PER_IMAGE / jax.device_count()
     assert share <= many - few < 3 * share
 

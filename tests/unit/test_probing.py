@@ -269,7 +269,7 @@ def test_command_writes_its_files(tmp_path, fakes, capsys):
         (["--checkpoint=a", "--config.epochs=0"], "epochs = 0"),
         (
             ["--checkpoint=a", "--config.kind=quadratic"],
-            "kind = 'quadratic': unknown; there are fewshot, knn, linear, ridge",
+            "kind = 'quadratic': unknown; there are fewshot, knn, linear, ridge, robustness",
         ),
         (["--checkpoint=a", "spare"], "'spare'"),
         ([], "--checkpoint"),
