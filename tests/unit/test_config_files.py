@@ -94,7 +94,7 @@ def test_a_field_out_of_range_is_named(tmp_path, capsys, overrides, message):
         ("pretrain", "nowhere.py", "config nowhere.py: no such file"),
         ("pretrain", "rotnet:preset=small", "preset=small: expected one of demo, cifar32, imagenet224"),
         ("pretrain", "rotnet:size=3", "expected key=value with a key of preset, image"),
-        ("probe", "photos:size=3", "expected key=value with a key of none"),
+        ("probe", "photos:size=3", "expected key=value with a key of shift, severity, retrain"),
         ("finetune", "configs/probe/cifar10.py", "is for probe, not for finetune"),
         ("probe", "configs/finetune/cifar10.py", "is for finetune, not for probe"),
         ("finetune", "cifar10:preset=small", "preset=small: expected one of demo, cifar10"),
