@@ -35,11 +35,6 @@ class Table:
     names: int
 
 
-def shown(probe: Probe) -> bool:
-    """Whether a probe tested on shifts."""
-    return any("shifts" in values for result in probe["results"] for values in result["layers"].values())
-
-
 def tables(probe: Probe, layers: Sequence[str]) -> list[Table]:
     """Relative errors of all results, then accuracies by shift, a table a result; none of a probe without shifts."""
     found = []

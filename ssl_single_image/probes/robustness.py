@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import jax
@@ -23,7 +23,7 @@ from ssl_single_image.datasets import labelling
 from ssl_single_image.errors import InputError
 from ssl_single_image.keys import Stream, stream, unused
 from ssl_single_image.parallel import replicas
-from ssl_single_image.probes import cached, linear, ridge, shifted
+from ssl_single_image.probes import cached, corruption_errors, linear, ridge, shifted
 from ssl_single_image.probes.extraction import Extractor, Fitted, share_of
 from ssl_single_image.probes.kinds import Answers, Kind, places
 from ssl_single_image.probes.passes import one_pass, own_part, progress_bar
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 CLEAN = "clean"
 """The setting without a shift, which stands for a layer."""
 RETRAINED = "retrained"
-LEAST_LOSS = 1.0
-"""Points of error that a shift must cost the reference, over severities on average, to have a relative error."""
 Cell = tuple[str, int]
 """A shift and a severity."""
 
@@ -231,7 +229,7 @@ def finish(plan: ProbePlan, results: Sequence[dict[str, Any]]) -> None:
             if loaded.untrained and setup is plan.setups[number]
         ]
         for layer, values in result["layers"].items() if references else ():
-            values |= relative_errors(values, [other[layer] for other in references])
+            values |= corruption_errors.relative(values, [other[layer] for other in references])
 
 
 def _by_shift(options: Options, values: dict[str, Any]) -> None:
@@ -249,44 +247,6 @@ def _by_shift(options: Options, values: dict[str, Any]) -> None:
             }
             for name in options.names
         }
-
-
-def relative_errors(values: Mapping[str, Any], references: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The corruption errors of a layer, in percent (Hendrycks & Dietterich 2019, section 4).
-
-    The error E after a shift c at severity s is compared with that of a reference, on average over `references`. CE is
-    the sum over s of E, divided by the same sum for the reference. The relative CE takes the errors on clean images off
-    first. The means over shifts are mCE and relative mCE.
-
-    Args:
-      values: "top1" on clean images, and "shifts" as in `probe.json`.
-      references: the same of untrained networks.
-
-    Returns:
-      "mCE" and "relative_mCE", None where no shift has one, and "CE" and "relative_CE": shift -> percent. A shift that
-      costs the reference less than LEAST_LOSS points has no relative CE.
-    """
-    ratios: dict[str, dict[str, float]] = {"CE": {}, "relative_CE": {}}
-    for name in values["shifts"]:
-        error, clean = _errors(values, name)
-        base = float(np.mean([_errors(other, name)[0] for other in references]))
-        base_clean = float(np.mean([_errors(other, name)[1] for other in references]))
-        if base > 0:
-            ratios["CE"][name] = round(100 * error / base, 4)
-        if base - base_clean >= LEAST_LOSS:
-            ratios["relative_CE"][name] = round(100 * (error - clean) / (base - base_clean), 4)
-    means = {
-        f"{field.removesuffix('CE')}mCE": round(float(np.mean(list(found.values()))), 4) if found else None
-        for field, found in ratios.items()
-    }
-    return means | ratios
-
-
-def _errors(values: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """The error after a shift, on average over severities, and that on clean images."""
-    return 100 - float(np.mean([one["top1"] for one in values["shifts"][name].values()])), 100 - values[
-        "top1"
-    ]
 
 
 def make(plan: ProbePlan, setup: linear.Setup) -> Robustness:

@@ -42,6 +42,7 @@ GUIDES = (
     "docs/pretraining.md",
     "docs/probing.md",
     "docs/reports.md",
+    "docs/robustness.md",
     "docs/weights.md",
 )
 """Pages whose commands are run. Of all others the settings are read."""
@@ -52,6 +53,7 @@ TRAINED = {
     "docs/datasets.md": "rotnet",
     "docs/probing.md": "rotnet",
     "docs/reports.md": "rotnet",
+    "docs/robustness.md": "rotnet",
     "docs/weights.md": "rotnet",
 }
 """Guide -> the folder in `runs/` where it finds a pretrained network."""
@@ -81,6 +83,7 @@ READ_ONLY = {
     "unlabelled:cifar10": "needs the set, and tests/unit/test_sources.py has such a run",
     "kind=knn": "it votes among more images than the small size has, and tests/unit/test_closed_probes.py has it",
     "kind=fewshot": "likewise",
+    "options.retrain=true": "fits classifiers 95 times, and tests/unit/test_shifted_probes.py has it",
     "runs/scattering": "it has more channels than the small size keeps, and tests/unit/test_scattering.py has it",
     "esvm:alexnet32": "takes a minute, and tests/unit/test_exemplars.py has it",
     "kmeans:alexnet32": "takes a minute, and tests/unit/test_kmeans_init.py has it",

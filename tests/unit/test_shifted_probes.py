@@ -22,7 +22,15 @@ from ssl_single_image.augment import shifts
 from ssl_single_image.datasets import LabelledSet, MemorySplit
 from ssl_single_image.experiments import configs
 from ssl_single_image.parallel import replicas
-from ssl_single_image.probes import ProbeConfig, make_plan, passes, robustness, runner, shifted
+from ssl_single_image.probes import (
+    ProbeConfig,
+    corruption_errors,
+    make_plan,
+    passes,
+    robustness,
+    runner,
+    shifted,
+)
 from ssl_single_image.types import InputError, State
 
 SETS = {"train": 120, "test": 70}
@@ -153,7 +161,7 @@ def test_relative_errors_by_hand() -> None:
     """Errors of 10 after a and 40 after b, against 40 and 60 of the reference; 5 and 30 on clean images."""
     ours = layer(95, a=(92, 88), b=(70, 50))
     first, second = layer(65, a=(64, 56), b=(44, 36)), layer(75, a=(64, 56), b=(44, 36))
-    found = robustness.relative_errors(ours, [first, second])
+    found = corruption_errors.relative(ours, [first, second])
     assert found["CE"] == pytest.approx({"a": 25, "b": 100 * 40 / 60}, abs=1e-3)
     assert found["mCE"] == pytest.approx((25 + 100 * 40 / 60) / 2, abs=1e-3)
     assert found["relative_CE"] == pytest.approx({"a": 50, "b": 100 * 35 / 30}, abs=1e-3)
@@ -161,11 +169,11 @@ def test_relative_errors_by_hand() -> None:
 
 
 def test_a_shift_that_costs_the_reference_nothing_has_no_relative_error() -> None:
-    found = robustness.relative_errors(layer(90, a=(80, 80)), [layer(60, a=(60, 59))])
+    found = corruption_errors.relative(layer(90, a=(80, 80)), [layer(60, a=(60, 59))])
     assert found["CE"] == pytest.approx({"a": 100 * 20 / 40.5}, abs=1e-3)
     assert found["relative_CE"] == {}
     assert found["relative_mCE"] is None
-    perfect = robustness.relative_errors(layer(90, a=(80, 80)), [layer(100, a=(100, 100))])
+    perfect = corruption_errors.relative(layer(90, a=(80, 80)), [layer(100, a=(100, 100))])
     assert perfect["mCE"] is None
 
 
