@@ -79,7 +79,10 @@ def severities(result: Mapping[str, Any]) -> str:
         for severity in by_severity
     }
     names = list(found)
-    return f"severity {names[0]}" if len(names) == 1 else f"mean over severities {', '.join(names)}"
+    if len(names) == 1:
+        return f"severity {names[0]}"
+    whole = len(names) > 2 and int(names[-1]) - int(names[0]) == len(names) - 1
+    return f"mean over severities {f'{names[0]} to {names[-1]}' if whole else ', '.join(names)}"
 
 
 def _mean(by_severity: Mapping[str, Mapping[str, float]] | None) -> float | None:

@@ -43,6 +43,6 @@ def picture(probe: tables.Probe) -> bytes | None:
         )
     averaged = robustness.severities(found[0][0])
     title = f"Top-1 accuracy on {probe['dataset']} after each shift, % ({averaged})"
-    figure.suptitle(figures.wrapped(title, max(60, 24 * count)), x=0.01, ha="left", fontsize=12)
+    figure.suptitle(figures.wrapped(title, max(60, 36 * count)), x=0.01, ha="left", fontsize=12)
     figure.colorbar(drawn, ax=panels, shrink=0.9).outline.set_visible(False)
     return figures.png(figure)

@@ -17,6 +17,7 @@ from test_multi_label import in_memory
 
 from ssl_single_image import parallel
 from ssl_single_image.analysis import figures, robustness_figures, tables
+from ssl_single_image.analysis import robustness as texts
 from ssl_single_image.analysis.report import probes as report
 from ssl_single_image.augment import shifts
 from ssl_single_image.datasets import LabelledSet, MemorySplit
@@ -152,6 +153,11 @@ def test_the_sweep_stands_for_clean_images_and_has_their_gains() -> None:
     assert "settings" not in swept()["results"][0]["layers"]["conv1"]
 
 
+def severities(given: tuple[int, ...]) -> str:
+    by_severity = {str(severity): {"top1": 50.0} for severity in given}
+    return texts.severities({"layers": {"conv1": {"shifts": {"jpeg": by_severity}}}})
+
+
 def layer(clean: float, **shifted_to: tuple[float, float]) -> dict[str, Any]:
     by_shift = {name: {str(s): {"top1": v} for s, v in enumerate(two, 1)} for name, two in shifted_to.items()}
     return {"top1": clean, "shifts": by_shift}
@@ -192,6 +198,8 @@ def test_tables_figures_and_reports_say_what_was_shifted(tmp_path: Any) -> None:
     assert "mCE, %: 100 is the untrained network of the same encoder spec" in text
     assert "runs/tiny: top-1 accuracy, % (mean over severities 2, 5)\n" in text
     assert "classifiers trained on images of the same shift and severity" in text
+    assert severities((1, 2, 3)) == "mean over severities 1 to 3"
+    assert severities((4,)) == "severity 4"
     row = next(line for line in text.splitlines() if line.startswith("| `clutter`"))
     values = probe["results"][0]["layers"]["conv1"]["shifts"]["clutter"]
     assert row.split("|")[2].strip() == f"{np.mean([one['top1'] for one in values.values()]):.1f}"
