@@ -189,7 +189,7 @@ def groups(probe: Probe) -> list[str]:
     """A Markdown table for each result whose test examples come in groups, one group a row."""
     names, measure = layers(probe), measured.of(probe)
     return [
-        f"{_code(str(result['checkpoint']))}: {measure.names[measure.main]} by group of test"
+        f"{reference_cell(str(result['checkpoint']))}: {measure.names[measure.main]} by group of test"
         f" {probe.get('examples', 'images')}, %{widths(probe)}\n\n{_grouped(result, names, measure.main)}\n"
         for result in probe["results"]
         if any("groups" in values for values in result["layers"].values())

@@ -171,11 +171,6 @@ def open_builder(argument: str, data_dir: str | None) -> Any:
     import tensorflow_datasets as tfds  # takes a second
 
     builder = tfds.builder_from_directory(find(argument, data_dir))
-    name = builder.info.name
-    if name in TRAINED_ON and validation:
-        raise InputError(
-            f"data set validation:{argument}: has no training images; divide validation:{TRAINED_ON[name]}"
-        )
     if builder.info.file_format.value != "array_record":
         raise InputError(
             f"data set {argument} in {builder.data_path} is in {builder.info.file_format.value} form; "
