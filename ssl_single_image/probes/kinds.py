@@ -76,7 +76,8 @@ class Kind:
       multi_label: whether it can classify images that have several classes.
       setting: what a setting is, for tables: "labels a class". "": the kind has one only.
       check: refuses a plan that the kind can't carry out, by InputError.
-      finish: (plan, results of `probe.json`) -> None; changes what the kind says of layers in another way than others.
+      finish: (plan, results of `probe.json`, answers) -> None; changes what the kind says of layers in another way than
+        others.
     """
 
     make: Callable[[Any, Any], Program]
@@ -88,7 +89,7 @@ class Kind:
     multi_label: bool = False
     setting: str = ""
     check: Callable[[Any], None] = _nothing
-    finish: Callable[[Any, Any], None] = _nothing
+    finish: Callable[[Any, Any, Any], None] = _nothing
 
 
 def places(scores: Float[Array, "B classes"], label: Int32[Array, " B"]) -> UInt8[Array, " B"]:

@@ -102,16 +102,16 @@ def resampled(
     """
     rankings = [rank(*columns) for columns in zip(scores.T, label.T, strict=True)]
     found = []
-    for weights in _weights(len(label)):
-        values = np.stack([average(one, weights) for one in rankings if one is not None])
+    for times in weights(len(label)):
+        values = np.stack([average(one, times) for one in rankings if one is not None])
         known = np.isfinite(values)
         total = np.where(known, values, 0).sum(0)
         found.append(np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan))
     return np.concatenate(found)
 
 
-def _weights(images: int) -> Iterator[Float[np.ndarray, "N R"]]:
-    """How often each image is in each resample, in blocks of resamples."""
+def weights(images: int) -> Iterator[Float[np.ndarray, "N R"]]:
+    """How often each image is in each of RESAMPLES resamples, in blocks of resamples; always the same ones."""
     rng = np.random.default_rng([SEED, images])
     most = max(1, BLOCK // images)
     for start in range(0, RESAMPLES, most):

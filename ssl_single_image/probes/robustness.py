@@ -217,19 +217,37 @@ def check(plan: ProbePlan) -> None:
             check_shift(plan.data, name, 1, setup.encoder.size, "options.shifts")
 
 
-def finish(plan: ProbePlan, results: Sequence[dict[str, Any]]) -> None:
+def finish(plan: ProbePlan, results: Sequence[dict[str, Any]], answers: Sequence[Answers]) -> None:
     """Orders the numbers of every layer by shift, and adds the errors relative to those of untrained networks."""
     for result in results:
         for values in result["layers"].values():
             _by_shift(plan.config.options, values)
     for number, result in enumerate(results):
         references = [
-            other["layers"]
-            for other, loaded, setup in zip(results, plan.encoders, plan.setups, strict=True)
-            if loaded.untrained and setup is plan.setups[number]
+            other
+            for other, loaded in enumerate(plan.encoders)
+            if loaded.untrained and plan.setups[other] is plan.setups[number]
         ]
         for layer, values in result["layers"].items() if references else ():
-            values |= corruption_errors.relative(values, [other[layer] for other in references])
+            values |= corruption_errors.relative(
+                values, [results[one]["layers"][layer] for one in references]
+            )
+            own, *others = (_wrong(plan.config.options, answers[one], layer) for one in (number, *references))
+            values |= corruption_errors.intervals_of(values, own, others)
+
+
+def _wrong(options: Options, answers: Answers, layer: str) -> corruption_errors.Wrong:
+    """Which test images a layer's classifiers got wrong."""
+    shifted_ones = {
+        name: sum(
+            (answers.given[setting((name, severity))][layer][0] != 0).astype(np.float32)
+            for severity in options.severities
+        )
+        for name in options.names
+    }
+    return corruption_errors.Wrong(
+        (answers.given[CLEAN][layer][0] != 0).astype(np.float32), shifted_ones, len(options.severities)
+    )
 
 
 def _by_shift(options: Options, values: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def run(plan: ProbePlan) -> dict[str, Any]:
         for loaded, setup, one in zip(plan.encoders, plan.setups, answers, strict=True)
     ]
     _add_gains(plan, results, answers)
-    kind.finish(plan, results)
+    kind.finish(plan, results, answers)
     measure = measures.of(answers[0].label)
     return {
         "dataset": plan.data.name,

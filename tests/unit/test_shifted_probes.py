@@ -28,6 +28,7 @@ from ssl_single_image.probes import (
     corruption_errors,
     make_plan,
     passes,
+    precision,
     robustness,
     runner,
     shifted,
@@ -183,6 +184,44 @@ def test_a_shift_that_costs_the_reference_nothing_has_no_relative_error() -> Non
     assert perfect["mCE"] is None
 
 
+def test_intervals_of_corruption_errors_resample_images_of_both_networks() -> None:
+    """Reference: one resample after the other, by indices."""
+    rng = np.random.default_rng(0)
+
+    def wrong(share: float) -> corruption_errors.Wrong:
+        drawn = {
+            name: rng.binomial(2, share + more, 300).astype(np.float32)
+            for name, more in (("a", 0.1), ("b", 0.3))
+        }
+        return corruption_errors.Wrong(rng.binomial(1, share, 300).astype(np.float32), drawn, 2)
+
+    own, reference = wrong(0.3), wrong(0.5)
+    values: dict[str, Any] = {
+        "mCE": 80.0,
+        "CE": {"a": 0, "b": 0},
+        "relative_mCE": 70.0,
+        "relative_CE": {"b": 0},
+    }
+    samples: dict[str, list[float]] = {"mCE": [], "relative_mCE": []}
+    for times in precision.weights(300):
+        for column in times.T:
+            rows = np.repeat(np.arange(300), column.astype(int))
+            (one, clean), (base, base_clean) = (
+                ({name: x[rows].sum() for name, x in each.shifted.items()}, 2 * each.clean[rows].sum())
+                for each in (own, reference)
+            )
+            samples["mCE"].append(100 * np.mean([one[name] / base[name] for name in "ab"]))
+            samples["relative_mCE"].append(100 * (one["b"] - clean) / (base["b"] - base_clean))
+    found = corruption_errors.intervals_of(values, own, [reference])
+    for field, drawn in samples.items():
+        low, high = np.quantile(drawn, [0.025, 0.975])
+        assert found[f"{field}_interval"] == pytest.approx(
+            [2 * values[field] - high, 2 * values[field] - low], abs=1e-2
+        )
+    same = corruption_errors.intervals_of(values | {"mCE": 100.0}, own, [own])
+    assert same["mCE_interval"] == [100, 100]
+
+
 def test_untrained_networks_have_100_on_average() -> None:
     _, *untrained = swept()["results"]
     for name in ("conv1", "conv2"):
@@ -195,6 +234,8 @@ def test_untrained_networks_have_100_on_average() -> None:
 def test_tables_figures_and_reports_say_what_was_shifted(tmp_path: Any) -> None:
     probe = swept()
     text = tables.full_markdown(probe)
+    low, high = probe["results"][0]["layers"]["conv1"]["mCE_interval"]
+    assert f"±{(high - low) / 2:.1f} |" in text
     assert "mCE, %: 100 is the untrained network of the same encoder spec" in text
     assert "runs/tiny: top-1 accuracy, % (mean over severities 2, 5)\n" in text
     assert "classifiers trained on images of the same shift and severity" in text

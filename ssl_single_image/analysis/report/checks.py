@@ -81,7 +81,7 @@ def _result(result: Mapping[str, Any], measure: measured.Measure) -> None:
 
 def _measured(values: Mapping[str, Any]) -> None:
     """What newer probes record of a layer, where it is there."""
-    for field in ("interval", "over_repeats"):
+    for field in ("interval", "over_repeats", "mCE_interval", "relative_mCE_interval"):
         if field in values:
             _interval(values[field], field)
     for field in ("shifts", "retrained"):

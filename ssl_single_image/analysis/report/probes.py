@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 from ssl_single_image.analysis import (
@@ -160,7 +161,11 @@ def gain_table(difference: tables.Probe) -> dict[str, Any]:
 
 def shift_table(table: robustness.Table) -> dict[str, Any]:
     """A table of robustness probes."""
-    rows = [[*map(cell, row)] for row in table.rows]
+    halves = table.halves or [[]] * len(table.rows)
+    rows = [
+        [cell(value, half=half) for value, half in zip_longest(row, [*[None] * table.names, *known])]
+        for row, known in zip(table.rows, halves, strict=True)
+    ]
     return {
         "header": list(table.header),
         "groups": [{"title": "", "rows": rows}],
