@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from ssl_single_image.errors import InputError
 from ssl_single_image.schema import OneOf, Section, Told, Within, pick
 
-STAGES = ("pretrain", "probe", "finetune", "analyse")
+STAGES = ("pretrain", "probe", "finetune", "analyse", "robustness", "invariance")
 """What can be done for a row, in this order."""
 TABLES = {
     "headline": "What a network learns, by method and images",
@@ -66,7 +66,7 @@ class RowSpec(Section):
     frozen: str = ""
     seeds: Annotated[int, Within(1)] = 1
     stages: Annotated[tuple[str, ...], OneOf(*STAGES[1:])] = ("probe",)
-    once: Annotated[tuple[str, ...], OneOf(*STAGES[1:])] = ("finetune", "analyse")
+    once: Annotated[tuple[str, ...], OneOf(*STAGES[1:])] = ("finetune", "analyse", "robustness", "invariance")
     compared: tuple[str, ...] = ()
 
     def check(self) -> None:
@@ -100,6 +100,8 @@ class StudyConfig(Section):
       finetune: the config of all training behind frozen layers, by name.
       finetune_fields: fields of it in place of its own.
       analysis: settings of `analyse`.
+      robustness_fields: fields of a robustness probe, in place of those of the config that `probe` names.
+      invariance: settings of `analyse --what invariance`.
       rows: the rows, in the order in which they are done.
       judged: whether the rows are those of the paper, so that its conclusions are judged by them.
 
@@ -116,11 +118,21 @@ class StudyConfig(Section):
     finetune: str = "cifar10"
     finetune_fields: Annotated[Any, Told("a mapping of fields")] = dataclasses.field(default_factory=dict)
     analysis: Annotated[Any, Told("a mapping of settings")] = dataclasses.field(default_factory=dict)
+    robustness_fields: Annotated[Any, Told("a mapping of fields")] = dataclasses.field(default_factory=dict)
+    invariance: Annotated[Any, Told("a mapping of settings")] = dataclasses.field(default_factory=dict)
     rows: Annotated[Any, Told("rows")] = ()
     judged: bool = True
 
     def check(self) -> None:
-        for name in ("sources", "probe_fields", "finetune_fields", "analysis"):
+        mappings = (
+            "sources",
+            "probe_fields",
+            "finetune_fields",
+            "analysis",
+            "robustness_fields",
+            "invariance",
+        )
+        for name in mappings:
             if not isinstance(getattr(self, name), Mapping):
                 raise InputError(f"{name} = {getattr(self, name)!r}: must be a mapping")
         rows = tuple(RowSpec.from_value(row, "rows") for row in self.rows)

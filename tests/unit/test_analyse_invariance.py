@@ -98,7 +98,9 @@ def test_features_that_ignore_an_augmentation_have_no_variance_under_it() -> Non
         low, high = by["pixels"]["interval"]
         assert 0 <= low <= high
     for by in found["shares"].values():
+        intervals_of = by["pixels"].pop("intervals")
         assert sum(by["pixels"].values()) == pytest.approx(1)
+        assert all(0 <= low <= high <= 1 for low, high in intervals_of.values())
 
 
 def test_pixels_move_exactly_and_a_fixed_ramp_does_not() -> None:

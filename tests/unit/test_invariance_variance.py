@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ssl_single_image.analysis.invariance import variance
+from ssl_single_image.keys import Stream, stream
 
 RNG = np.random.default_rng(0)
 LABELS = np.array([0, 0, 1, 1, 1, 2])
@@ -58,11 +59,16 @@ def test_known_features() -> None:
     assert units == 0
 
 
+def shares(u: np.ndarray, labels: np.ndarray) -> variance.Shares | None:
+    found = variance.shares(u, labels, plain(len(u)))
+    return None if found is None else found[0]
+
+
 def test_units_are_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     u = RNG.normal(size=(6, 3, 7))
-    whole = variance.normalised_variance(u, plain(6))[0], variance.shares(u, LABELS)
+    whole = variance.normalised_variance(u, plain(6))[0], shares(u, LABELS)
     monkeypatch.setattr(variance, "_UNITS", 3)
-    parts = variance.normalised_variance(u, plain(6))[0], variance.shares(u, LABELS)
+    parts = variance.normalised_variance(u, plain(6))[0], shares(u, LABELS)
     np.testing.assert_allclose(parts[0], whole[0], rtol=1e-12)
     assert parts[1] is not None
     assert whole[1] is not None
@@ -72,7 +78,7 @@ def test_units_are_worked_on_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_shares_by_hand() -> None:
     # Two classes of two images with two views each. Views differ by 2, images of a class by 4, classes by 8.
     u = np.array([[-7.0, -5], [-3, -1], [1, 3], [5, 7]])[..., None]
-    found = variance.shares(u, np.array([0, 0, 1, 1]))
+    found = shares(u, np.array([0, 0, 1, 1]))
     squares = np.array([8 * 1.0, 8 * 4.0, 8 * 16.0])
     assert found is not None
     np.testing.assert_allclose(found, squares / squares.sum())
@@ -80,7 +86,7 @@ def test_shares_by_hand() -> None:
 
 def test_shares_sum_to_one_and_name_the_source_of_variance() -> None:
     u = RNG.normal(size=(6, 3, 5))
-    found = variance.shares(u, LABELS)
+    found = shares(u, LABELS)
     assert found is not None
     assert sum(found) == pytest.approx(1)
     assert min(found) > 0
@@ -88,10 +94,20 @@ def test_shares_sum_to_one_and_name_the_source_of_variance() -> None:
     of_image = np.repeat(RNG.normal(size=(6, 1, 4)), 2, 1)
     of_view = np.concatenate([np.ones((6, 1, 4)), -np.ones((6, 1, 4))], 1)
     for values, place in ((of_class, 2), (of_view, 0)):
-        alone = variance.shares(values, LABELS)
+        alone = shares(values, LABELS)
         assert alone is not None
         np.testing.assert_allclose(alone, np.eye(3)[place], atol=1e-12)
-    one_class = variance.shares(of_image, np.zeros(6, int))
+    one_class = shares(of_image, np.zeros(6, int))
     assert one_class is not None
     np.testing.assert_allclose(one_class, (0, 1, 0), atol=1e-12)
-    assert variance.shares(np.full((6, 2, 3), 5.0), LABELS) is None
+    assert shares(np.full((6, 2, 3), 5.0), LABELS) is None
+
+
+def test_shares_of_a_resample_are_those_of_its_images() -> None:
+    u = RNG.normal(size=(6, 3, 5)) + RNG.normal(size=(6, 1, 5))
+    weights = variance.resamples(6, 8, stream(0, Stream.INVARIANCE))
+    found = variance.shares(u, LABELS, weights)
+    assert found is not None
+    for one, weight in zip(found, weights, strict=True):
+        rows = np.repeat(np.arange(6), np.rint(6 * weight).astype(int))
+        np.testing.assert_allclose(one, shares(u[rows], LABELS[rows]) or (), atol=1e-12)

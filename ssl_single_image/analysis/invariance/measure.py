@@ -58,7 +58,7 @@ def invariance(
 
     Returns:
       "invariance": augmentation -> layer -> {"variance", "interval", "units"}; "shares": augmentation -> layer -> the
-      three parts. None stands for what is not defined, because nothing varies.
+      three parts and their "intervals". None stands for what is not defined, because nothing varies.
 
     Raises:
       InputError: features that are not finite.
@@ -73,8 +73,8 @@ def invariance(
             for layer in tapped.layers:
                 features.checked(tapped.loaded.name, layer, u[layer])
             found["invariance"][name] = {x: _normalised(u[x], weights, interval) for x in tapped.layers}
-            parts = {x: variance.shares(u[x], scenes.labels) for x in tapped.layers}
-            found["shares"][name] = {x: part._asdict() if part else None for x, part in parts.items()}
+            parts = {x: variance.shares(u[x], scenes.labels, weights) for x in tapped.layers}
+            found["shares"][name] = {x: _divided(part, interval) for x, part in parts.items()}
             bar.update()
     return found
 
@@ -103,6 +103,18 @@ def _normalised(u: variance.Views, weights: np.ndarray, interval: Interval) -> d
     samples, _ = variance.normalised_variance(u, weights[1:].astype(np.float32))
     low, high = interval(float(value), samples)
     return {"variance": float(value), "interval": [max(low, 0.0), high], "units": units}
+
+
+def _divided(found: list[variance.Shares] | None, interval: Interval) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    whole, *resampled = found
+    ends = {
+        part: interval(value, np.array([getattr(one, part) for one in resampled]))
+        for part, value in whole._asdict().items()
+    }
+    kept = {part: [max(low, 0.0), min(high, 1.0)] for part, (low, high) in ends.items()}
+    return {**whole._asdict(), "intervals": kept}
 
 
 def equivariances(tapped: features.Tapped, scenes: Scenes) -> dict[str, Any]:

@@ -23,7 +23,7 @@ ALL = "all"
 READING = {
     "invariance": "Normalised variance: 0 for a layer that ignores the augmentation, about 1 where the augmentation"
     " changes features as much as another image does.",
-    "shares": "Shares of the variance under all augmentations at once, in percent:",
+    "shares": "Shares of the variance under all augmentations at once, in percent, ± half of the 95 % interval:",
     "equivariance": "Equivariance residual on held-out images: 0 where the map moves along with its picture, 1 for no"
     " better than a constant. In brackets: with a fitted map of channels after the movement.",
     "correspondence": "PCK: the percentage of places that are matched within a share of the picture's shorter side.",
@@ -81,7 +81,8 @@ def invariance_csv(result: Result) -> str:
                     "layer": layer,
                 }
                 row |= {"variance": one["variance"] if one else "", "low": low, "high": high}
-                rows.append(row | (encoder["shares"][name][layer] or {}))
+                of = encoder["shares"][name][layer] or {}
+                rows.append(row | {part: of[part] for part in PARTS if part in of})
     return csv_text(("checkpoint", "step", "augmentation", "layer", "variance", "low", "high", *PARTS), rows)
 
 
@@ -137,10 +138,18 @@ def _invariance(encoder: Mapping[str, Any], told: Mapping[str, str]) -> Table:
 def _shares(encoder: Mapping[str, Any]) -> Table:
     of = encoder["shares"][ALL]
     rows = [
-        [title, *(f"{100 * each[part]:.1f}" if each else "none" for each in of.values())]
+        [title, *(_share(each, part) if each else "none" for each in of.values())]
         for part, title in PARTS.items()
     ]
     return Table(f"{READING['shares']} `{encoder['checkpoint']}`", ["share", *of], rows)
+
+
+def _share(of: Mapping[str, Any], part: str) -> str:
+    text = f"{100 * of[part]:.1f}"
+    if part not in of.get("intervals", {}):
+        return text
+    low, high = of["intervals"][part]
+    return f"{text} ±{50 * (high - low):.1f}"
 
 
 def _equivariance(encoder: Mapping[str, Any]) -> Table:

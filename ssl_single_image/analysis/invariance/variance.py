@@ -76,29 +76,45 @@ def _ratios(u: Views, weights: Float[np.ndarray, "R n"]) -> tuple[np.ndarray, np
     return over_views / np.where(varies, over_images, 1), varies
 
 
-def shares(u: Views, labels: Int[np.ndarray, " n"]) -> Shares | None:
+def shares(u: Views, labels: Int[np.ndarray, " n"], weights: Float[np.ndarray, "R n"]) -> list[Shares] | None:
     """Splits the sum of squares of features, over all units, into three parts (a nested analysis of variance).
 
     Args:
       u: float; computed in float64.
       labels: the class of each image.
+      weights: of images, as `resamples` gives.
 
     Returns:
-      None where the features do not vary.
+      The shares by each row of weights, or None where the features do not vary. A resample of equal features has NaN.
     """
-    parts = np.zeros(3)
-    size = 0.0
-    classes = [labels == label for label in np.unique(labels)]
+    parts, size = np.zeros((len(weights), 3)), 0.0
+    of_class = (labels == np.unique(labels)[:, None]).astype(np.float64)
+    counts = weights @ of_class.T
     for start in range(0, u.shape[2], _UNITS):
         part = u[:, :, start : start + _UNITS].astype(np.float64)
-        image = part.mean(1)
-        grand = image.mean(0)
-        parts[0] += np.square(part - image[:, None]).sum()
-        for of_class in classes:
-            mean = image[of_class].mean(0)
-            parts[1] += u.shape[1] * np.square(image[of_class] - mean).sum()
-            parts[2] += u.shape[1] * of_class.sum() * np.square(mean - grand).sum()
         size += np.square(part).sum()
-    if parts.sum() <= VARIES**2 * size:
+        image = part.mean(1)
+        parts[:, 0] += weights @ np.square(part - image[:, None]).sum((1, 2))
+        centred = image - image.mean(0)  # changes no deviation, only its rounding
+        parts[:, 1:] += u.shape[1] * _between(centred, of_class, counts, weights)
+    total = parts.sum(1, keepdims=True)
+    if total[0, 0] * len(u) <= VARIES**2 * size:
         return None
-    return Shares(*(float(part) for part in parts / parts.sum()))
+    found = np.divide(parts, total, out=np.full_like(parts, np.nan), where=total > 0)
+    return [Shares(*map(float, one)) for one in np.maximum(found, 0)]
+
+
+def _between(
+    image: Float[np.ndarray, "n D"],
+    of_class: Float[np.ndarray, "C n"],
+    counts: Float[np.ndarray, "R C"],
+    weights: Float[np.ndarray, "R n"],
+) -> Float[np.ndarray, "R 2"]:
+    """Sums of squares of images about the means of their classes, and of these means about the mean of all."""
+    found = np.zeros((len(weights), 2))
+    everything = weights @ np.square(image).sum(1)
+    for row, (count, weight) in enumerate(zip(counts, weights, strict=True)):
+        sums = (of_class * weight) @ image
+        means = (np.square(sums).sum(1)[count > 0] / count[count > 0]).sum()
+        found[row] = everything[row] - means, means - np.square(sums.sum(0)).sum() / count.sum()
+    return found

@@ -124,6 +124,11 @@ class Driver:
         found = [plan.first_of(name, self._every) for name in unit.row.compared]
         return [other for other in found if other is not None]
 
+    def _untrained(self, unit: Unit) -> list[str]:
+        """The untrained networks that its errors are relative to."""
+        found = [plan.first_of(name, self._every) for name in unit.row.untrained]
+        return [name for other in found if other is not None for name in other.references(self._place)]
+
     def _work(self, unit: Unit, stages: Sequence[str], record: Record) -> None:
         record.tried += 1
         record.crops, record.views, record.reason = unit.crops, unit.views, ""
@@ -165,6 +170,11 @@ class Driver:
             probe(unit.probing, references, folder)
         elif stage == "finetune":
             finetune(unit.finetuning, unit.frozen_from(self._place), folder, devices=self._devices)
+        elif stage == "robustness":
+            probe(unit.robustness, [*references, *self._untrained(unit)], folder)
+        elif stage == "invariance":
+            settings = {"data_dir": unit.study.data_dir, **unit.study.invariance}
+            analyse(references, folder, what="invariance", **settings)
         else:
             others = [name for other in self._needs(unit) for name in other.references(self._place)]
             settings = {"data_dir": unit.study.data_dir, **unit.study.analysis}

@@ -31,7 +31,7 @@ VIEWS_A_SECOND = {
     ("finetune", "alexnet32"): 450.0,
 }
 """(objective, backbone) -> views a second with 32-px crops, rough: from how long whole runs took on two CPU cores."""
-STAGE_SECONDS = {"probe": 80.0, "analyse": 60.0}
+STAGE_SECONDS = {"probe": 80.0, "analyse": 60.0, "robustness": 1200.0, "invariance": 120.0}
 """Stage -> seconds an encoder on two CPU cores, for CIFAR-10 and `alexnet32`; rough likewise."""
 MEASURED, ESTIMATED, UNKNOWN = "measured", "estimated", "unknown"
 

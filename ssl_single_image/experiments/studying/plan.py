@@ -20,8 +20,11 @@ FREE = {
     "pretrain": frozenset(pretraining.FREE) - {"steps"},
     "probe": frozenset(probing.FREE),
     "finetune": frozenset(finetuning.FREE) - {"steps"},
+    "robustness": frozenset(probing.FREE),
 }
 """Stage -> fields of its config that do not change the numbers."""
+KIND = {"robustness": "probe"}
+"""Stage -> the kind of its config, where that has another name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +106,13 @@ class Unit:
         return settings
 
     @functools.cached_property
+    def robustness(self) -> ProbeConfig:
+        """How its classifiers are tested on shifted images."""
+        fields = {**self.study.robustness_fields, "kind": "robustness"}
+        settings: ProbeConfig = self._read("probe", self.study.probe, fields)
+        return settings
+
+    @functools.cached_property
     def finetuning(self) -> FinetuneConfig:
         """How a network is trained behind its first layers."""
         settings: FinetuneConfig = self._read(
@@ -142,6 +152,14 @@ class Unit:
                 "finetune": _without(self.finetuning.to_config(), FREE["finetune"]),
                 "frozen": self.row.frozen,
             }
+        elif stage == "robustness":
+            kept |= {
+                "robustness": _without(self.robustness.to_config(), FREE["robustness"]),
+                "encoders": list(self.row.encoders),
+                "untrained": list(self.row.untrained),
+            }
+        elif stage == "invariance":
+            kept |= {"invariance": dict(self.study.invariance), "encoders": list(self.row.encoders)}
         elif stage == "analyse":
             kept |= {"analyse": dict(self.study.analysis), "compared": list(self.row.compared)}
         return kept

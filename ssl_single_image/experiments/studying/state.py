@@ -12,13 +12,19 @@ from typing import Any
 
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs
-from ssl_single_image.experiments.studying.plan import FREE, Unit
+from ssl_single_image.experiments.studying.plan import FREE, KIND, Unit
 from ssl_single_image.runs import checkpoint, workdir
 from ssl_single_image.runs.metrics import TIMINGS, read_metrics
 
 ROWS, FILE = "rows", "row.json"
 WAITING, WORKING, DONE, FAILED = "waiting", "working", "done", "failed"
-RESULTS = {"probe": "probe.json", "finetune": "finetune.json", "analyse": "analysis.json"}
+RESULTS = {
+    "probe": "probe.json",
+    "finetune": "finetune.json",
+    "analyse": "analysis.json",
+    "robustness": "probe.json",
+    "invariance": "invariance.json",
+}
 """Stage -> the file that marks it as complete."""
 
 
@@ -110,7 +116,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple
     """Fields in which two recipes differ; one that an older recipe lacks counts with its default."""
     whole = dict(before)
     for part in before.keys() & FREE.keys():
-        full = configs.completed(part, before[part])
+        full = configs.completed(KIND.get(part, part), before[part])
         whole[part] = {name: value for name, value in full.items() if name not in FREE[part]}
     return workdir.differences(whole, json.loads(json.dumps(now)))
 
