@@ -115,20 +115,22 @@ def mean(scores: Sequence[Score]) -> Score:
     return Score(statistics.mean(s.value for s in scores), statistics.mean(s.half for s in scores))
 
 
-def markdown(lines: Sequence[Line]) -> str:
-    """A Markdown table of lines, the best of each column in bold."""
-    header, rows = table(lines, bold="**")
+def markdown(lines: Sequence[Line], *, lowest: bool = False) -> str:
+    """A Markdown table of lines, the best of each column in bold: the highest number, or the lowest."""
+    header, rows = table(lines, bold="**", lowest=lowest)
     align = ["left", "left", *["right"] * (len(header) - 2)]
     return tabulate(rows, header, tablefmt="pipe", colalign=align, disable_numparse=True) + "\n"
 
 
-def table(lines: Sequence[Line], bold: str = "") -> tuple[list[str], list[list[str]]]:
+def table(
+    lines: Sequence[Line], bold: str = "", *, lowest: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """Header and cells; `bold` goes before and after the best of each column."""
     names, finetuned = columns(lines), any(line.finetuned is not None for line in lines)
     header = ["method", "trained on", "seeds", "crops", "views", *names]
     scores = [_padded(line, len(names), finetuned) for line in lines]
     best = [
-        max((one.value for one in column if one is not None), default=0.0)
+        (min if lowest else max)((one.value for one in column if one is not None), default=0.0)
         for column in zip(*scores, strict=True)
     ]
     rows = [

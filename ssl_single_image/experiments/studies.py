@@ -125,6 +125,15 @@ CONTRASTS = {
     "simclr-apart": ("SimCLR, overlaps masked", "simclr", {"objective_options.mask_overlap": 0.3}),
 }
 """Name of a row -> what tables call it, its config, and what differs from that."""
+ANCESTORS = {
+    "esvm": ("exemplar SVMs, adapted", "esvm:alexnet32,source={source}@{seed}"),
+    "mmcf": ("correlation filters, adapted", "mmcf:alexnet32,source={source}@{seed}"),
+    "whitened": ("whitened patches", "patches:alexnet32,rule=whitened,source={source}@{seed}"),
+    "raw": ("raw patches", "patches:alexnet32,rule=raw,source={source}@{seed}"),
+    "gaussian": ("Gaussian filters", "patches:alexnet32,rule=gaussian,source={source}@{seed}"),
+    "kmeans": ("k-means initialisation", "kmeans:alexnet32,source={source}@{seed}"),
+}
+"""Filters from patches of one image: name of a row -> what tables call it, and its reference."""
 LARGER = {"resnet18": "ResNet-18", "efficientnet_b0": "EfficientNet-B0"}
 """Backbone -> what tables call it; both with the stem for small images."""
 
@@ -136,18 +145,6 @@ def others(**given: str) -> ml_collections.ConfigDict:
     untrained_ones = {"random": ("untrained", "alexnet32")} | {
         f"random-{name}": (f"untrained, {title}", f"{name},stem=small") for name, title in LARGER.items()
     }
-    contrasts = [
-        row(
-            name,
-            method=method,
-            pretrain=config,
-            fields=fields,
-            views=PIXELS * 32**2 * TILED[config][0] // TILED[config][1],
-            untrained=("random",),
-            **shared,
-        )
-        for name, (method, config, fields) in CONTRASTS.items()
-    ]
     deeper = [
         row(
             f"{name}-{backbone}",
@@ -172,10 +169,72 @@ def others(**given: str) -> ml_collections.ConfigDict:
         rows=(
             *untrained(untrained_ones),
             *methods(known, "b", dict.fromkeys(known, PIXELS)),
-            *contrasts,
+            *_contrasts(tuple(CONTRASTS)),
             *deeper,
         ),
     )
+
+
+def harder(**given: str) -> ml_collections.ConfigDict:
+    """Shifted images, invariance, and filters from single patches; `given` has "b", "thousand" and "data_dir"."""
+    stages = {"stages": ("probe", "robustness", "invariance")}
+    views = dict.fromkeys(AT_32, PIXELS)
+    others = {"random-leaky": ("untrained, as D", "alexnet32,slope=0.2,first_norm=false")}
+    ours: dict[str, Any] = {"rotnet": AT_32["rotnet"], "deepcluster": AT_32["deepcluster"]}
+    ours["bigan"] = {**AT_32["bigan"], "encoders": ("discriminator",), "untrained": ("random-leaky",)}
+    image: dict[str, Any] = {"images": IMAGES["b"], "source": "b"}
+    return _study(
+        "Harder images, invariance, and filters from single patches: 32-px crops, cifar10",
+        "cifar10",
+        given,
+        {},
+        judged=False,
+        probe_fields={"statistics": "recomputed", "seeds": 3},
+        robustness_fields={
+            "statistics": "recomputed",
+            "test_images": 2000,
+            "options": {"severities": (1, 3, 5)},
+        },
+        invariance={"data": "cifar10", "images": 512},
+        rows=(
+            *untrained({"random": ("untrained", "alexnet32")} | others, **stages),
+            row(
+                "supervised", **LABELS, pretrain="supervised:dataset=cifar10", untrained=("random",), **stages
+            ),
+            *methods(ours, "b", views, **stages),
+            *_contrasts(("simclr", "pirl"), **stages),
+            *methods({"rotnet": ours["rotnet"]}, "thousand", views, **stages),
+            *(
+                row(name, method=method, reference=text, **image)
+                for name, (method, text) in ANCESTORS.items()
+            ),
+            row(
+                "random-truncated",
+                method="untrained, two layers",
+                images="none",
+                reference="random:truncated@{seed}",
+            ),
+        ),
+    )
+
+
+def _contrasts(names: tuple[str, ...], **more: Any) -> list[dict[str, Any]]:
+    """Rows of methods that see several tiles or views of a crop, on image B."""
+    return [
+        row(
+            name,
+            method=method,
+            pretrain=config,
+            fields=fields,
+            views=PIXELS * 32**2 * TILED[config][0] // TILED[config][1],
+            untrained=("random",),
+            images=IMAGES["b"],
+            source="b",
+            **more,
+        )
+        for name, (method, config, fields) in CONTRASTS.items()
+        if name in names
+    ]
 
 
 def _study(

@@ -13,11 +13,18 @@ from study_fakes import TINY, Fakes, config, fakes, row
 
 from ssl_single_image import datasets
 from ssl_single_image.experiments import configs, studying
-from ssl_single_image.experiments.study_settings import StudyConfig
-from ssl_single_image.experiments.studying import outcome, plan, state
+from ssl_single_image.experiments.study_settings import STAGES, StudyConfig
+from ssl_single_image.experiments.studying import gathering, outcome, plan, state
 from ssl_single_image.types import Halted, InputError
 
 __all__ = ["fakes", "tiny_backbone"]
+
+ROBUSTNESS: dict[str, Any] = {
+    "batch_size": 12,
+    "max_features": 64,
+    "dataset": "photos",
+    "options": {"shifts": ("contrast", "clutter"), "severities": (1, 5)},
+}
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +33,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyCo
     place = tmp_path_factory.mktemp("study") / "s"
     study = config(
         row("random", reference="random:tiny@{seed}", method="untrained", images="none", seeds=2),
-        row("rotnet-b", stages=("probe", "finetune", "analyse"), compared=("random",)),
+        row("rotnet-b", stages=STAGES[1:], compared=("random",), untrained=("random",)),
         row("broken", fields=TINY | {"optimizer.learning_rate": 1e30, "steps": 2}),
         row("none", reference="none", stages=("finetune",), tables=("frozen",)),
         analysis={"images": 8, "queries": 1, "neighbours": 1},
+        robustness_fields=ROBUSTNESS,
+        invariance={"source": "builtin:coffee", "images": 16, "views": 2, "pairs": 2},
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "load", lambda *args, **options: labelled())
@@ -41,7 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StudyCo
 
 def test_tables_hold_what_the_probes_measured(finished: Any) -> None:
     study, place, _ = finished
-    lines = {line.key: line for line in outcome.gather(place, plan.units(study))}
+    lines = {line.key: line for line in gathering.gather(place, plan.units(study))}
     assert lines.keys() == {"random", "rotnet-b", "none"}
     probed = json.loads((place / "probe" / "rotnet-b-0" / "probe.json").read_text())["results"][0]["layers"]
     assert [score.value for score in lines["rotnet-b"].layers.values()] == [
@@ -79,6 +88,33 @@ def test_pages_say_what_was_found_and_what_failed(finished: Any) -> None:
     assert "broken-0" in page
 
 
+def test_tables_beyond_accuracy_hold_what_their_stages_measured(finished: Any) -> None:
+    _, place, _ = finished
+    layers = json.loads((place / "robustness" / "rotnet-b-0" / "probe.json").read_text())["results"][0][
+        "layers"
+    ]
+    (line,) = (
+        line for line in (place / "robustness.md").read_text().splitlines() if line.startswith("| RotNet")
+    )
+    low, high = layers["conv1"]["mCE_interval"]
+    assert f"{layers['conv1']['mCE']:.1f} ±{(high - low) / 2:.1f}" in line.replace("**", "")
+    header = next(
+        line for line in (place / "shifts.md").read_text().splitlines() if line.startswith("| method")
+    )
+    cells = [cell.strip() for cell in header.split("|")]
+    assert cells[6:-1] == ["clean", "colour", "clutter"]
+    found = json.loads((place / "invariance" / "rotnet-b-0" / "invariance.json").read_text())["encoders"][0]
+    changed = 100 * found["invariance"]["all"]["conv1"]["variance"]
+    assert f" {changed:.1f} ±" in (place / "invariance.md").read_text()
+    assert (
+        f" {100 * found['shares']['all']['conv1']['within_image']:.1f} ±"
+        in (place / "within_image.md").read_text()
+    )
+    text = (place / "study.md").read_text()
+    assert "## Errors after shifts, relative to the untrained network" in text
+    assert "Below 100 is better than untrained" in (place / "report" / "index.html").read_text()
+
+
 def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path) -> None:
     study, place, _ = finished
     kept = studying.keep(study, place, tmp_path / "kept")
@@ -88,7 +124,7 @@ def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path
     assert not (kept / "rows" / "broken-0").exists()
     left = [unit.name for unit, stages in studying.planned(study, kept) if stages]
     assert left == ["broken-0"]
-    assert outcome.gather(kept, plan.units(study)) == outcome.gather(place, plan.units(study))
+    assert gathering.gather(kept, plan.units(study)) == gathering.gather(place, plan.units(study))
     outcome.write(kept, study, plan.units(study), "study")
     page = outcome.page(kept, plan.units(study))
     assert "rotnet-b" in Path(page).read_text()
@@ -109,7 +145,13 @@ def test_a_study_of_other_rows_judges_no_conclusions(finished: Any, tmp_path: Pa
 
 def test_a_plan_says_what_is_left_and_by_whose_clock(finished: Any) -> None:
     study, place, _ = finished
-    more = config(*study.rows, row("rotnet-c", views=3200), analysis=study.analysis)
+    more = config(
+        *study.rows,
+        row("rotnet-c", views=3200),
+        analysis=study.analysis,
+        robustness_fields=ROBUSTNESS,
+        invariance=study.invariance,
+    )
     plans = {unit.name: stages for unit, stages in studying.planned(more, place)}
     assert plans["rotnet-b-0"] == []
     (stage, estimate), (probing, of_probe) = plans["rotnet-c-0"]
@@ -156,6 +198,17 @@ def test_further_methods_see_as_many_pixels_as_rotnet(tmp_path: Path) -> None:
     assert len(seen) == 11
     for name, images in seen.items():
         assert abs(images - 96_000) < 200, name
+
+
+def test_harder_images_are_planned_for_every_method_and_patches_for_accuracy_alone(tmp_path: Path) -> None:
+    study = configs.read("study", configs.load("study", "harder:b=builtin:coffee,thousand=builtin:chelsea"))
+    stages = {
+        unit.row.name: [stage for stage, _ in of] for unit, of in studying.planned(study, tmp_path / "s")
+    }
+    assert stages["simclr"] == ["pretrain", "probe", "robustness", "invariance"]
+    assert stages["random"] == ["probe", "robustness", "invariance"]
+    assert stages["esvm"] == stages["gaussian"] == ["probe"]
+    assert {"rotnet-b", "deepcluster-b", "bigan-b", "pirl", "rotnet-thousand", "supervised"} < stages.keys()
 
 
 def test_the_zoo_can_be_planned_without_any_argument(tmp_path: Path) -> None:

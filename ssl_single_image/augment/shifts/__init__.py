@@ -29,8 +29,18 @@ SHIFTS: dict[str, Shift] = {
     **pose.SHIFTS,
 }
 """Name -> shift, in the order of tables."""
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "noise": tuple(noise.SHIFTS),
+    "blur": tuple(blurs.SHIFTS),
+    "colour": tuple(colour.SHIFTS),
+    "resolution": (*pixelate.SHIFTS, *jpeg.SHIFTS),
+    "occlusion": tuple(name for name in covers.SHIFTS if name != "clutter"),
+    "clutter": ("clutter",),
+    "pose": tuple(pose.SHIFTS),
+}
+"""Kinds of shifts, for short tables."""
 
-__all__ = ["SEVERITIES", "SHIFTS", "Pool", "Shift", "apply", "check", "levels"]
+__all__ = ["FAMILIES", "SEVERITIES", "SHIFTS", "Pool", "Shift", "apply", "check", "levels"]
 
 
 def apply(

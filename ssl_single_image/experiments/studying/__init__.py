@@ -1,7 +1,7 @@
 """A study: every row of the paper's tables that a machine can train, probed, judged, and reported, by one call.
 
 `settings` says what a study is, `plan` what is done for each row, `driver` does it, `state` keeps what is done on disk,
-and `outcome` makes tables, claims and the report of it.
+`gathering` and `beyond` read what was found, and `outcome` makes tables, claims and the report of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from absl import logging
 from ssl_single_image.analysis import tables
 from ssl_single_image.datasets import sources
 from ssl_single_image.errors import Halted, InputError
-from ssl_single_image.experiments import configs
+from ssl_single_image.experiments import analyses, configs
 from ssl_single_image.experiments.pretraining import choose_devices
 from ssl_single_image.experiments.results import Page
 from ssl_single_image.experiments.study_settings import RowSpec, StudyConfig
@@ -141,6 +141,10 @@ def _check(place: Path, chosen: Sequence[Unit]) -> None:
         if "pretrain" in state.pending(place, unit, state.read(place, unit)) and unit.row.source:
             used.setdefault(unit.pretraining.source, unit.row.source)
         _ = (unit.probing, unit.finetuning)
+        if "robustness" in unit.measured:
+            _ = unit.robustness
+        if "invariance" in unit.measured:
+            analyses.read("invariance", unit.study.invariance)
     for source, name in used.items():
         try:
             sources.source_files(source)

@@ -8,70 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssl_single_image.analysis import claims, measured, study_figures, study_lines
+from ssl_single_image.analysis import claims, study_figures, study_lines
 from ssl_single_image.analysis.report.study import FIGURE, STUDY
 from ssl_single_image.analysis.study_lines import Line
 from ssl_single_image.experiments.reporting import report
 from ssl_single_image.experiments.results import Page
 from ssl_single_image.experiments.study_settings import TABLES, RowSpec, StudyConfig
-from ssl_single_image.experiments.studying import state
+from ssl_single_image.experiments.studying import beyond, state
+from ssl_single_image.experiments.studying.gathering import gather
 from ssl_single_image.experiments.studying.plan import Unit
 from ssl_single_image.runs import checkpoint, workdir
 
 PAGE, CLAIMS, CSV, REPORT = "study.md", "claims.md", "lines.csv", "report"
 SHOWN = "headline"
 """The table whose rows' training the report shows; those of others would make it too large to send."""
-
-
-def gather(place: Path, every: Sequence[Unit]) -> list[Line]:
-    """A line for each encoder of each row that was measured."""
-    rows: dict[str, list[Unit]] = {}
-    for unit in every:
-        rows.setdefault(unit.row.name, []).append(unit)
-    return [line for of_row in rows.values() for line in _of_row(place, of_row)]
-
-
-def _of_row(place: Path, units: Sequence[Unit]) -> list[Line]:
-    probed = _results(place, units, "probe")
-    trained = _results(place, units, "finetune")
-    finetuned = None
-    if trained:
-        found = [one["results"][0] for one in trained.values()]
-        half = max((one["high"] - one["low"]) / 2 for one in found)
-        finetuned = study_lines.of_seeds([one["accuracy"] for one in found], half)
-    lines = []
-    for place_of, encoder in enumerate(units[0].row.encoders):
-        results = [one["results"][place_of] for one in probed.values()]
-        main = next((measured.of(one).main for one in probed.values()), "")
-        behind = finetuned if encoder == units[0].row.frozen else None
-        if results or behind:
-            known = probed or trained
-            lines.append(
-                _line(units[0], encoder, len(known), study_lines.layer_scores(results, main), behind)
-            )
-    return lines
-
-
-def _line(
-    unit: Unit,
-    encoder: str,
-    seeds: int,
-    layers: Mapping[str, study_lines.Score],
-    behind: study_lines.Score | None,
-) -> Line:
-    row = unit.row
-    untrained = dict(zip(row.encoders, row.untrained, strict=False)).get(encoder, "")
-    seen = (seeds, unit.crops, unit.views)
-    return Line(row.name, encoder, row.method, row.images, row.tables, *seen, layers, behind, untrained)
-
-
-def _results(place: Path, units: Sequence[Unit], stage: str) -> dict[str, dict[str, Any]]:
-    """Unit -> the results of a stage, of those where it is complete."""
-    return {
-        unit.name: json.loads((unit.folder(place, stage) / state.RESULTS[stage]).read_text())
-        for unit in units
-        if stage in unit.measured and stage not in state.pending(place, unit, state.read(place, unit))
-    }
 
 
 def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) -> None:
@@ -96,6 +46,12 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
         f"{name}.md": f"# {TABLES[name]}\n\n{setting(study)}\n\n{study_lines.markdown(found)}"
         for name, found in by_table.items()
     }
+    further = beyond.tables(place, every)
+    sections = []
+    for table in further:
+        said = f"# {table.heading}\n\n{table.reading}\n\n{study_lines.markdown(table.lines, lowest=table.lowest)}"
+        files[f"{table.name}.md"] = said
+        sections.append(f"#{said}")
     files[CSV] = study_lines.to_csv(lines)
     if study.judged:
         files[CLAIMS] = (
@@ -104,7 +60,12 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
     if SHOWN in by_table and any(line.layers for line in by_table[SHOWN]):
         files[FIGURE] = study_figures.headline(by_table[SHOWN])
     value = _json(place, study, every, by_table, verdicts, for_rows)
-    files[PAGE] = _page(study, by_table, verdicts, value["rows"], command, pictured=FIGURE in files)
+    value["tables"] += [
+        _plain(table.heading, *study_lines.table(table.lines)) | {"reading": table.reading}
+        for table in further
+    ]
+    page = _page(study, by_table, verdicts, value["rows"], command, pictured=FIGURE in files)
+    files[PAGE] = "\n\n".join([page, *sections])
     files[STUDY] = json.dumps(value, indent=2, allow_nan=False) + "\n"
     for name, content in files.items():
         workdir.write_whole(place / name, content)
