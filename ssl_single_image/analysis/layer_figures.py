@@ -69,7 +69,7 @@ def ranks(result: Mapping[str, Any]) -> bytes:
     names = list(dict.fromkeys(layer for encoder in encoders for layer in encoder["layers"]))
     for axes, (key, title) in zip(figure.subplots(1, 2), RANKS.items(), strict=True):
         for number, encoder in enumerate(encoders):
-            _draw_line(
+            draw_line(
                 axes, [encoder["layers"].get(name, {}).get(key, np.nan) for name in names], encoder, number
             )
         axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 6 else 0)
@@ -122,7 +122,8 @@ def neighbours(
     return grids.stacked([heading, *pairs])
 
 
-def _draw_line(axes: Axes, values: Sequence[float], encoder: Mapping[str, Any], number: int) -> None:
+def draw_line(axes: Axes, values: Sequence[float], encoder: Mapping[str, Any], number: int) -> None:
+    """A line of an encoder's values by layer; dashed for an untrained network. `number` chooses colour and marker."""
     axes.plot(
         values,
         color=COLOURS[number % len(COLOURS)],

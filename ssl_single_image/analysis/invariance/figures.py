@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ssl_single_image.analysis import figures
+from ssl_single_image.analysis import figures, layer_figures
 from ssl_single_image.analysis.colours import COLOURS
 from ssl_single_image.analysis.invariance.tables import ALL, PARTS, SETS
 from ssl_single_image.analysis.layer_figures import LIGHT, MAP, UNDEFINED
@@ -165,14 +165,7 @@ def _lines(axes: Axes, result: Result, name: str, tolerance: str) -> None:
     layers = list(dict.fromkeys(layer for encoder in result["encoders"] for layer in encoder[name]))
     for number, encoder in enumerate(result["encoders"]):
         values = [100 * encoder[name][x]["pck"][tolerance] if x in encoder[name] else np.nan for x in layers]
-        axes.plot(
-            values,
-            color=COLOURS[number % len(COLOURS)],
-            marker=figures.MARKERS[number % len(figures.MARKERS)],
-            linestyle="--" if encoder["checkpoint"].startswith("random:") else "-",
-            linewidth=2,
-            markersize=7,
-        )
+        layer_figures.draw_line(axes, values, encoder, number)
     levels = result["levels"][name]
     for level, style in (("still", "-."), ("chance", ":")):
         axes.axhline(100 * levels[level][tolerance], color=figures.CHANCE, linestyle=style, linewidth=1.5)
