@@ -203,7 +203,8 @@ def _pivot(planes: Planes, until_contrast: Chain, spec: CropSpec) -> jax.Array:
 
 def greyed(x: Float[Array, "B S S 3"], which: Bool[Array, " B"]) -> Float[Array, "B S S 3"]:
     """Crops in [0, 1], those of `which` (B,) with their luma in all channels."""
-    grey = _grey((x[..., 0], x[..., 1], x[..., 2])).astype(x.dtype)
+    red, green, blue = jnp.moveaxis(x.astype(np.promote_types(x.dtype, np.float32)), -1, 0)
+    grey = _grey((red, green, blue)).astype(x.dtype)
     return jnp.where(which[:, None, None, None], grey[..., None], x)
 
 

@@ -27,7 +27,7 @@ features were below an untrained network's until the ratio was about .7."""
 
 def diversity(made: Float[Array, "B S S 3"], images: Float[Array, "B S S 3"]) -> Float[Array, ""]:
     """Standard deviation of generated pixels over the batch relative to that of crops: 0 if all images are one."""
-    return made.std(0).mean() / (images.std(0).mean() + 1e-6)
+    return made.std(0).mean() / (images.astype(made.dtype).std(0).mean() + 1e-6)
 
 
 def measure(
