@@ -104,7 +104,7 @@ def zoo(**given: str) -> ml_collections.ConfigDict:
         "cifar10",
         given,
         {"astronaut": "builtin:astronaut"},
-        judged=False,
+        claims=False,
         probe_fields={"statistics": "recomputed", "seeds": 3},
         rows=(
             *untrained({"random": ("untrained", "alexnet32")} | others),
@@ -164,7 +164,7 @@ def others(**given: str) -> ml_collections.ConfigDict:
         "cifar10",
         given,
         {},
-        judged=False,
+        claims=False,
         probe_fields={"statistics": "recomputed", "seeds": 3},
         rows=(
             *untrained(untrained_ones),
@@ -188,7 +188,7 @@ def harder(**given: str) -> ml_collections.ConfigDict:
         "cifar10",
         given,
         {},
-        judged=False,
+        claims=False,
         probe_fields={"statistics": "recomputed", "seeds": 3},
         robustness_fields={
             "statistics": "recomputed",

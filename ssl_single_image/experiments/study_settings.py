@@ -103,7 +103,7 @@ class StudyConfig(Section):
       robustness_fields: fields of a robustness probe, in place of those of the config that `probe` names.
       invariance: settings of `analyse --what invariance`.
       rows: the rows, in the order in which they are done.
-      judged: whether the rows are those of the paper, so that its conclusions are judged by them.
+      claims: whether the rows are those of the paper, so that its conclusions are judged by them.
 
     Raises:
       InputError: a bad row, two rows of a name, or a row that is compared with one that there is not.
@@ -121,7 +121,7 @@ class StudyConfig(Section):
     robustness_fields: Annotated[Any, Told("a mapping of fields")] = dataclasses.field(default_factory=dict)
     invariance: Annotated[Any, Told("a mapping of settings")] = dataclasses.field(default_factory=dict)
     rows: Annotated[Any, Told("rows")] = ()
-    judged: bool = True
+    claims: bool = True
 
     def check(self) -> None:
         mappings = (

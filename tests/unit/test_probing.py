@@ -240,8 +240,8 @@ def test_command_writes_its_files(tmp_path, fakes, capsys):
     ]
     words += ["--config.epochs=2", "--config.max_features=100"]
     assert call(*words) == 0
-    expected = {"name": "photos", "data_dir": "d", "size": 16, "exclude": ["coffee"], "multi_label": None}
-    assert fakes == expected
+    given = {"name": "photos", "data_dir": "d", "size": 16, "exclude": ["coffee"]}
+    assert fakes == given | {"multi_label": None, "boxed": True}
     assert {path.name for path in folder.iterdir()} == {
         "config.json",
         "probe.json",

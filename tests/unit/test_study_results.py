@@ -133,7 +133,7 @@ def test_small_files_are_enough_to_go_on_elsewhere(finished: Any, tmp_path: Path
 def test_a_study_of_other_rows_judges_no_conclusions(finished: Any, tmp_path: Path) -> None:
     study, place, _ = finished
     kept, heading = studying.keep(study, place, tmp_path / "kept"), "What the paper concludes"
-    unjudged = study.replace(judged=False)
+    unjudged = study.replace(claims=False)
     outcome.write(kept, unjudged, plan.units(unjudged), "study")
     assert not (kept / "claims.md").exists()
     text = (kept / "study.md").read_text()

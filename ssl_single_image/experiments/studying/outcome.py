@@ -36,7 +36,7 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
       command: the shell command of the study, to which --rows is added.
     """
     lines, verdicts = gather(place, every), []
-    if lines and study.judged:
+    if lines and study.claims:
         verdicts = claims.judge(lines)
     by_table = {name: [line for line in lines if name in line.tables] for name in TABLES}
     by_table["frozen"] = [line for line in by_table["frozen"] if line.finetuned is not None]
@@ -53,7 +53,7 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
         files[f"{table.name}.md"] = said
         sections.append(f"#{said}")
     files[CSV] = study_lines.to_csv(lines)
-    if study.judged:
+    if study.claims:
         files[CLAIMS] = (
             f"# What the paper concludes, judged\n\n{setting(study)}\n\n{claims.markdown(verdicts, for_rows)}"
         )
@@ -144,7 +144,7 @@ def _page(
     ]
     if pictured:
         parts.append(f"![Accuracy of every layer by method; bars are the intervals of the table]({FIGURE})")
-    if study.judged:
+    if study.claims:
         said = [f"- {one.claim.text} **{one.verdict[:1].upper()}{one.verdict[1:]}.**" for one in verdicts]
         parts += [
             "## What the paper concludes, and what was found",
