@@ -70,7 +70,7 @@ def intervals_of(
       references: of the untrained networks.
 
     Returns:
-      "mCE_interval" and "relative_mCE_interval", in percent, of those that are defined.
+      "mCE_interval" and "relative_mCE_interval", in percent, of those that are defined in any resample.
     """
     names = list(own.shifted)
     own_errors, own_clean = _resampled(own)
@@ -85,8 +85,11 @@ def intervals_of(
     for field, ratio in samples.items():
         mean = f"{field.removesuffix('CE')}mCE"
         if values[mean] is not None:
-            chosen = [names.index(name) for name in values[field]]
-            ends = intervals.bootstrap(values[mean], 100 * np.nanmean(ratio[:, chosen], axis=1))
+            chosen = ratio[:, [names.index(name) for name in values[field]]]
+            defined = chosen[np.isfinite(chosen).any(1)]
+            if not len(defined):
+                continue
+            ends = intervals.bootstrap(values[mean], 100 * np.nanmean(defined, axis=1))
             found[f"{mean}_interval"] = [round(end, 4) for end in ends]
     return found
 

@@ -222,6 +222,13 @@ def test_intervals_of_corruption_errors_resample_images_of_both_networks() -> No
     assert same["mCE_interval"] == [100, 100]
 
 
+def test_errors_that_no_resample_can_compare_have_no_interval() -> None:
+    none = np.zeros(20, np.float32)
+    right = corruption_errors.Wrong(none, {"a": none}, 2)
+    values = {"mCE": 100.0, "CE": {"a": 100.0}, "relative_mCE": None, "relative_CE": {}}
+    assert corruption_errors.intervals_of(values, right, [right]) == {}
+
+
 def test_untrained_networks_have_100_on_average() -> None:
     _, *untrained = swept()["results"]
     for name in ("conv1", "conv2"):

@@ -105,7 +105,7 @@ def _corruption_errors(result: Mapping[str, Any]) -> Scores:
     return {
         layer: _score(values["mCE"], values["mCE_interval"])
         for layer, values in result["layers"].items()
-        if values.get("mCE") is not None
+        if values.get("mCE_interval")
     }
 
 
