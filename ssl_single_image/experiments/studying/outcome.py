@@ -65,7 +65,7 @@ def write(place: Path, study: StudyConfig, every: Sequence[Unit], command: str) 
         for table in further
     ]
     page = _page(study, by_table, verdicts, value["rows"], command, pictured=FIGURE in files)
-    files[PAGE] = "\n\n".join([page, *sections])
+    files[PAGE] = "\n\n".join(part.rstrip() for part in [*page, *sections]) + "\n"
     files[STUDY] = json.dumps(value, indent=2, allow_nan=False) + "\n"
     for name, content in files.items():
         workdir.write_whole(place / name, content)
@@ -134,8 +134,8 @@ def _page(
     command: str,
     *,
     pictured: bool,
-) -> str:
-    """`study.md`: the figure, the conclusions in a list, and all tables."""
+) -> list[str]:
+    """Parts of `study.md`: the figure, the conclusions in a list, and all tables."""
     done = sum(row[1] == state.DONE for row in rows["rows"])
     parts = [
         f"# {study.title}",
@@ -152,7 +152,7 @@ def _page(
             f"The evidence is in [{CLAIMS}]({CLAIMS}).",
         ]
     parts += [f"## {TABLES[name]}\n\n{study_lines.markdown(found)}" for name, found in by_table.items()]
-    return "\n\n".join(parts)
+    return parts
 
 
 def _command(base: str) -> Callable[[Sequence[str]], str]:
