@@ -11,7 +11,7 @@ import jinja2
 from tabulate import tabulate
 
 from ssl_single_image import models
-from ssl_single_image.analysis import tables, torch_module
+from ssl_single_image.analysis import probe_pages, torch_module
 from ssl_single_image.objectives import exemplars
 from ssl_single_image.runs import LoadedEncoder
 from ssl_single_image.runs.foreign import own
@@ -140,7 +140,7 @@ def card(
         kind="Source image" if all("sha256" in record for record in inputs) else "Data set",
         sources=_sources(inputs),
         licence=published.get("licence") or UNSTATED,
-        probe=tables.full_markdown(probe) if probe else "",
+        probe=probe_pages.full_markdown(probe) if probe else "",
         layer=loaded.layers[-1],
         source=torch_module.source(loaded.encoder, file),
         config=_table(list(_flat(config)), ("field", "value"))

@@ -14,7 +14,7 @@ import jax
 from absl import logging
 
 from ssl_single_image import datasets, probes
-from ssl_single_image.analysis import figures, history, robustness_figures, tables
+from ssl_single_image.analysis import figures, history, probe_pages, robustness_figures, tables
 from ssl_single_image.errors import InputError
 from ssl_single_image.experiments import configs, presets
 from ssl_single_image.experiments.results import ProbeTable
@@ -104,7 +104,9 @@ def pretrained_on(encoders: Iterable[LoadedEncoder]) -> list[str]:
 
 def write(folder: Path, result: dict[str, Any]) -> None:
     """Writes the results, each file whole or not at all; `probe.json`, which marks the probe as done, last."""
-    workdir.write_whole(folder / "probe.md", f"# {tables.title(result)}\n\n" + tables.full_markdown(result))
+    workdir.write_whole(
+        folder / "probe.md", f"# {tables.title(result)}\n\n" + probe_pages.full_markdown(result)
+    )
     workdir.write_whole(folder / "probe.png", figures.accuracy(result))
     if drawn := history.picture(result):
         workdir.write_whole(folder / HISTORY, drawn)

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ssl_single_image.analysis import figures, finetuned, layer_tables, measured, tables, zoo_tables
+from ssl_single_image.analysis import (
+    figures,
+    finetuned,
+    layer_tables,
+    measured,
+    probe_pages,
+    tables,
+    zoo_tables,
+)
 from ssl_single_image.errors import InputError
 from ssl_single_image.runs import LoadedEncoder, load_encoder, places, workdir
 from ssl_single_image.runs.metrics import METRICS, read_metrics
@@ -129,13 +137,13 @@ class ProbeTable(_Table):
         return _picture(figures.accuracy(self))
 
     def __str__(self) -> str:
-        return tables.full_markdown(self)
+        return probe_pages.full_markdown(self)
 
     def __repr__(self) -> str:
         return f"<probe of {len(self['results'])} encoders on {self['dataset']}>\n{self}"
 
     def _repr_markdown_(self) -> str:
-        return tables.full_markdown(self)
+        return probe_pages.full_markdown(self)
 
 
 class Findings(Mapping[str, Any]):

@@ -16,7 +16,7 @@ from reference import published_corruptions
 from test_multi_label import in_memory
 
 from ssl_single_image import parallel
-from ssl_single_image.analysis import figures, robustness_figures, tables
+from ssl_single_image.analysis import figures, probe_pages, robustness_figures, tables
 from ssl_single_image.analysis import robustness as texts
 from ssl_single_image.analysis.report import probes as report
 from ssl_single_image.augment import shifts
@@ -240,7 +240,7 @@ def test_untrained_networks_have_100_on_average() -> None:
 
 def test_tables_figures_and_reports_say_what_was_shifted(tmp_path: Any) -> None:
     probe = swept()
-    text = tables.full_markdown(probe)
+    text = probe_pages.full_markdown(probe)
     low, high = probe["results"][0]["layers"]["conv1"]["mCE_interval"]
     assert f"±{(high - low) / 2:.1f} |" in text
     assert "mCE, %: 100 is the untrained network of the same encoder spec" in text

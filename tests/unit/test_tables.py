@@ -6,7 +6,7 @@ import csv
 import io
 from typing import Any
 
-from ssl_single_image.analysis import spreadsheet, tables
+from ssl_single_image.analysis import probe_pages, spreadsheet, tables
 
 
 def result(checkpoint: str, *top1: float, step: int = 0, backbone: str = "cifar32") -> dict:
@@ -54,8 +54,8 @@ def test_a_single_result_has_no_best_and_missing_layers_stay_empty():
 
 
 def test_top5_table_only_where_it_says_something():
-    assert "top-5" in tables.full_markdown(probe(result("a", 50.0)))
-    assert "top-5" not in tables.full_markdown(probe(result("a", 50.0), classes=5))
+    assert "top-5" in probe_pages.full_markdown(probe(result("a", 50.0)))
+    assert "top-5" not in probe_pages.full_markdown(probe(result("a", 50.0), classes=5))
 
 
 def test_layers_come_in_order_of_depth():

@@ -12,6 +12,7 @@ from ssl_single_image.analysis import (
     history,
     measured,
     paper,
+    probe_pages,
     robustness,
     robustness_figures,
     spreadsheet,
@@ -45,7 +46,7 @@ def show(context: Context, found: Sequence[tuple[Workdir, dict[str, Any]]]) -> d
         workdirs = [one for one, measured in found if tables.key(measured) == key]
         sections.append(_section(context, probe, number, workdirs) | {"name": _name(probe, merged)})
     contents = {
-        "md": "\n".join(tables.full_markdown(probe) for probe in merged),
+        "md": "\n".join(probe_pages.full_markdown(probe) for probe in merged),
         "csv": spreadsheet.to_csv(merged),
         "json": json.dumps(merged, indent=2) + "\n",
     }
